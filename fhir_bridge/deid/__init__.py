@@ -1,0 +1,1 @@
+"""The boundary: what crosses it carries no identity."""

@@ -1,0 +1,125 @@
+"""What a job is, and the whole table of its moves. Pure.
+
+Two axes: `Stage` is the step that comes next, `Status` says whether it may run now.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from mappings.order import Order, Priority
+
+
+class Stage(StrEnum):
+    """The steps of `flow.py`, in their order."""
+
+    CONTEXT = "context"
+    STUDY = "study"
+    DEIDENTIFY = "deidentify"
+    ANALYSE = "analyse"
+    REPORT = "report"
+    DELIVER = "deliver"
+
+
+STAGES: tuple[Stage, ...] = tuple(Stage)
+
+
+class Status(StrEnum):
+    """May the next step run?"""
+
+    READY = "ready"
+    RUNNING = "running"
+    WAITING = "waiting"  # for images, or for the time of the next attempt; holds no worker
+    HELD = "held"  # a person must act
+    DONE = "done"
+    CANCELLED = "cancelled"
+    FAILED = "failed"  # attempts exhausted: the dead letters
+
+
+class Event(StrEnum):
+    """What can happen to a job."""
+
+    CLAIM = "claim"  # a worker takes it
+    ADVANCE = "advance"  # the step is done, its artifact stored; the next one may run
+    FINISH = "finish"  # the last step is done
+    WAIT = "wait"  # the step needs images, or a peer, later
+    HOLD = "hold"  # the step refused its input, or met our bug
+    EXHAUST = "exhaust"  # the last attempt failed
+    LOSE = "lose"  # the worker's lease is over
+    WAKE = "wake"  # the time has come, or a waker said so
+    CANCEL = "cancel"  # ORC-1 CA, DC; ServiceRequest revoked
+    CHANGE = "change"  # ORC-1 XO: start again with the new order
+    REPLAY = "replay"  # a person says: again
+
+
+_S, _E = Status, Event
+
+MOVES: Mapping[tuple[Status, Event], Status] = {
+    (_S.READY, _E.CLAIM): _S.RUNNING,
+    (_S.READY, _E.CANCEL): _S.CANCELLED,
+    (_S.READY, _E.CHANGE): _S.READY,
+    (_S.RUNNING, _E.ADVANCE): _S.READY,
+    (_S.RUNNING, _E.FINISH): _S.DONE,
+    (_S.RUNNING, _E.WAIT): _S.WAITING,
+    (_S.RUNNING, _E.HOLD): _S.HELD,
+    (_S.RUNNING, _E.EXHAUST): _S.FAILED,
+    (_S.RUNNING, _E.LOSE): _S.READY,
+    (_S.RUNNING, _E.CANCEL): _S.CANCELLED,
+    (_S.RUNNING, _E.CHANGE): _S.READY,
+    (_S.WAITING, _E.WAKE): _S.READY,
+    (_S.WAITING, _E.CANCEL): _S.CANCELLED,
+    (_S.WAITING, _E.CHANGE): _S.READY,
+    (_S.HELD, _E.REPLAY): _S.READY,
+    (_S.HELD, _E.CANCEL): _S.CANCELLED,
+    (_S.HELD, _E.CHANGE): _S.READY,
+    (_S.FAILED, _E.REPLAY): _S.READY,
+    (_S.FAILED, _E.CANCEL): _S.CANCELLED,
+    (_S.FAILED, _E.CHANGE): _S.READY,
+    (_S.DONE, _E.REPLAY): _S.READY,
+}
+
+
+class ForbiddenMove(ValueError):
+    """The table has no such move."""
+
+
+def after(status: Status, event: Event) -> Status:
+    """The status that follows, by the table."""
+    try:
+        return MOVES[status, event]
+    except KeyError:
+        raise ForbiddenMove(f"{status} + {event}") from None
+
+
+def allows(status: Status, event: Event) -> bool:
+    """Whether the table has this move."""
+    return (status, event) in MOVES
+
+
+def next_stage(stage: Stage) -> Stage | None:
+    """The stage after this one; None after the last."""
+    position = STAGES.index(stage) + 1
+    return STAGES[position] if position < len(STAGES) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One order on its way. `fence` grows with every claim; `wake_at` is set while `waiting`."""
+
+    id: str
+    order: Order
+    source: str  # hl7v2 | fhir
+    stage: Stage
+    status: Status
+    reason: str
+    attempts: int
+    fence: int
+    created: datetime
+    updated: datetime
+    wake_at: datetime | None = None
+    models: tuple[str, ...] = ()
+
+    @property
+    def priority(self) -> Priority:
+        return self.order.priority

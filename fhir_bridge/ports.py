@@ -1,0 +1,282 @@
+"""Every way to the outside, as a Protocol. Each has a real adapter and an in-memory twin that passes the same contract tests."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from fhir_bridge.job import Event, Job, Stage
+from fhir_bridge.study import ClinicalContext, DeidentifiedStudy, InstanceRef, Resource, StudyQuery
+from inference.prediction import Prediction
+from mappings.finding import Report
+from mappings.order import Order, OrderKey, PatientIdentity
+
+
+class Clock(Protocol):
+    """The time, aware, UTC."""
+
+    def now(self) -> datetime: ...
+
+
+class ClinicalRecord(Protocol):
+    """The hospital's FHIR server, read side.
+
+    Raises Refused `patient.not-found`, `patient.ambiguous`, `patient.mismatch`, `fhir.not-found`; Unavailable `fhir.unavailable`.
+    """
+
+    def read(self, reference: str) -> Resource:
+        """The current version of `Type/id`. Refused `fhir.not-found` on 404 and 410."""
+
+    def find_patient(self, patient: PatientIdentity) -> Resource:
+        """Exactly one Patient, by identifier, never by name (DESIGN §4a)."""
+
+    def find_service_request(self, order: Order, patient: str) -> str:
+        """`ServiceRequest/id` by placer, filler or accession identifier; empty where the server has none."""
+
+    def find_imaging_study(self, study_instance_uid: str, patient: str) -> str:
+        """`ImagingStudy/id` by study UID; empty where the server has none."""
+
+    def context_of(self, patient: Resource) -> ClinicalContext:
+        """Conditions, allergies, laboratory results, medication, prior reports and studies of this patient."""
+
+
+class ImageArchive(Protocol):
+    """The PACS. Raises Unavailable `archive.unavailable`, `archive.truncated`, `archive.incomplete`; Refused `archive.corrupt`."""
+
+    def find_studies(self, query: StudyQuery) -> tuple[str, ...]:
+        """Study Instance UIDs that match; empty while there are none."""
+
+    def list_instances(self, study_instance_uid: str) -> tuple[InstanceRef, ...]:
+        """All instances of the study, results of others and ours included."""
+
+    def retrieve(self, study_instance_uid: str, into: Path) -> tuple[Path, ...]:
+        """Every instance as a DICOM file under `into`; complete by SOP Instance UID, or an error."""
+
+
+class Predictor(Protocol):
+    """The model process. Raises Unavailable `model.unavailable`, `model.timeout`."""
+
+    @property
+    def guard(self) -> str:
+        """How the model process is kept off the network: `netns`, `seccomp`, or `none`."""
+
+    def analyse(self, study: DeidentifiedStudy, models: Sequence[str], into: Path) -> tuple[Prediction, ...]:
+        """One prediction a model; pictures are written into `into`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a destination answered. `reference` is the resource or message it made of the report."""
+
+    reference: str
+    detail: str = ""
+
+
+class ReportDelivery(Protocol):
+    """A destination of results. Delivering the same report again must change nothing there."""
+
+    @property
+    def destination(self) -> str: ...
+
+    def deliver(self, report: Report) -> Receipt: ...
+
+
+class ArtifactStore(Protocol):
+    """Objects under (job, stage, digest). `put` returns only when the bytes are on disk."""
+
+    def put(self, job: str, stage: Stage, content: bytes) -> str:
+        """The digest (SHA-256, lower-case hex) under which the bytes are found again."""
+
+    def get(self, job: str, stage: Stage, digest: str) -> bytes: ...
+
+    def folder(self, job: str, *, identified: bool) -> Path:
+        """A folder for the job's files: under `phi/` or under `deidentified/`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A lease on a job. Every write of the worker carries the fence and is refused once it is stale."""
+
+    job: Job
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """How a step ended."""
+
+    event: Event
+    stage: Stage
+    reason: str = ""
+    wake_at: datetime | None = None
+    attempts: int = 0
+    models: tuple[str, ...] | None = None
+
+
+class JobQueue(Protocol):
+    """Which worker runs which job when (DESIGN §12). STAT first; one patient's jobs one after the other."""
+
+    def claim(self, worker: str) -> Claim | None:
+        """The next ready job, leased; wakes waiting jobs whose time has come and takes over expired leases."""
+
+    def renew(self, claim: Claim) -> None:
+        """Longer lease. Raises StaleClaim."""
+
+    def record(self, claim: Claim, move: Move) -> None:
+        """The step's end. Raises StaleClaim."""
+
+    def wake(self, job: str) -> None:
+        """A waiting job may run now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One destination of one job's report. `status`: pending, sending, delivered, failed."""
+
+    job: str
+    destination: str
+    status: str
+    attempts: int = 0
+    reason: str = ""
+    reference: str = ""
+    updated: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One line of a job's timeline."""
+
+    at: datetime
+    event: str
+    stage: str
+    status: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageKey:
+    """How a repeated message is known: (listener, MSH-3, MSH-4, MSH-10) and the hash of the message without MSH-7."""
+
+    listener: str
+    sending_application: str
+    sending_facility: str
+    control_id: str
+    content_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """A received message as kept. `answer` is MSA-1 as it was sent; `jobs` are those it made or touched."""
+
+    id: int
+    key: MessageKey
+    received: datetime
+    message_type: str
+    answer: str
+    error_code: str = ""
+    error_where: str = ""
+    jobs: tuple[str, ...] = ()
+    raw: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """A hook call as kept: a hint that a resource changed. `status`: ready, done, quarantined."""
+
+    id: int
+    subscription: str
+    method: str
+    resource_type: str
+    resource_id: str
+    version_id: str
+    status: str
+    attempts: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownOrder:
+    """An order we hold, with its job."""
+
+    order: Order
+    job: Job
+
+
+class Ledger(Protocol):
+    """The store inside one transaction. `intake` is written against it; all of it commits, or nothing does."""
+
+    def savepoint(self) -> AbstractContextManager[None]:
+        """One message of a group: its failure rolls back to here and leaves the others."""
+
+    def find_message(self, key: MessageKey) -> StoredMessage | None:
+        """The last message of this key that was answered positively."""
+
+    def add_message(
+        self,
+        key: MessageKey,
+        raw: bytes,
+        message_type: str,
+        answer: str,
+        error: tuple[str, str] = ("", ""),
+        jobs: Sequence[str] = (),
+    ) -> int: ...
+
+    def add_notification(self, notification: Notification, body: bytes) -> bool:
+        """False where this version of the resource was notified before."""
+
+    def settle_notification(
+        self, notification: int, status: str, reason: str = "", wake_at: datetime | None = None
+    ) -> None: ...
+
+    def orders_by_keys(self, keys: Sequence[OrderKey]) -> tuple[KnownOrder, ...]: ...
+
+    def add_order(self, order: Order, source: str, *, held: str = "") -> str:
+        """The new job's id. `held` is a reason to hold it at once; a held order claims no keys."""
+
+    def update_order(self, job: str, order: Order) -> None: ...
+
+    def happen(self, job: str, event: Event, reason: str = "", stage: Stage | None = None) -> bool:
+        """Something from outside happens to a job; False where the table has no such move (a finished job, say)."""
+
+    def note(self, job: str, event: str, reason: str = "") -> None:
+        """A line in the timeline without a move."""
+
+    def add_tombstones(self, keys: Sequence[OrderKey]) -> None: ...
+
+    def has_tombstone(self, keys: Sequence[OrderKey]) -> bool: ...
+
+
+class JobStore(Protocol):
+    """Orders, jobs, messages, artifacts' index, deliveries. Raises Unavailable `store.unavailable`."""
+
+    def transaction(self) -> AbstractContextManager[Ledger]: ...
+
+    def job(self, job: str) -> Job | None: ...
+
+    def jobs(self, statuses: Iterable[str] = (), limit: int = 1000) -> tuple[Job, ...]:
+        """Newest first."""
+
+    def history(self, job: str) -> tuple[HistoryEntry, ...]: ...
+
+    def messages(self, limit: int = 100) -> tuple[StoredMessage, ...]: ...
+
+    def message(self, message: int) -> StoredMessage | None: ...
+
+    def due_notifications(self, limit: int = 20) -> tuple[Notification, ...]: ...
+
+    def record_artifact(self, claim: Claim, stage: Stage, inputs: str, content: str) -> None:
+        """`inputs` is the digest of what the step read, `content` the artifact's. Raises StaleClaim."""
+
+    def artifact(self, job: str, stage: Stage, inputs: str) -> str | None:
+        """The content digest, if the step already ran on these inputs."""
+
+    def latest_artifact(self, job: str, stage: Stage) -> str | None: ...
+
+    def deliveries(self, job: str) -> tuple[Delivery, ...]: ...
+
+    def begin_delivery(self, claim: Claim, destination: str) -> Delivery:
+        """Now `sending`: from here a cancel comes too late. A delivered one is given back as it stands. Raises StaleClaim."""
+
+    def end_delivery(self, claim: Claim, delivery: Delivery) -> None: ...

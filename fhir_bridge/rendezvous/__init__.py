@@ -1,0 +1,1 @@
+"""Is the study complete, and is it the right patient?"""

@@ -1,0 +1,1 @@
+"""A folder of de-identified images into numbers. Knows no patient, order or wire."""

@@ -1,0 +1,1 @@
+"""One folder per model package: manifest, card, weights, evidence."""

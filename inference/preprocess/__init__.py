@@ -1,0 +1,1 @@
+"""The named steps a manifest may list, one file per modality."""

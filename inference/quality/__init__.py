@@ -1,0 +1,1 @@
+"""Measures of image quality and the gate they feed."""

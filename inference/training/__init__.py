@@ -1,0 +1,1 @@
+"""How each model was made and measured, runnable end to end."""

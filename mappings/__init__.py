@@ -1,0 +1,1 @@
+"""One representation into another, purely: orders in, reports out."""
