@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Everything that can be checked on this machine. REQUIRE_REAL_PARTS=1: a missing real part, or a skipped test, is a failure.
+# Arguments go to pytest.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# Real peers of tests/acceptance: HAPI FHIR is built by Maven, Orthanc and DCMTK come from Debian.
+if ! scripts/packages.sh default-jdk-headless maven orthanc orthanc-dicomweb dcmtk; then
+    if [ "${REQUIRE_REAL_PARTS:-}" = 1 ]; then
+        echo "test: REQUIRE_REAL_PARTS=1 and the packages above are missing" >&2
+        exit 2
+    fi
+    echo "test: going on without them; the tests left out are named at the end" >&2
+fi
+scripts/lint.sh
+exec .venv/bin/pytest "$@"

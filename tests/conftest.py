@@ -1,0 +1,37 @@
+"""What every test gets: the canary guard, the count of real parts, a frozen clock, a folder for the data."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.canary_guard import CanaryGuard, watched_files
+from tests.support.frozen_clock import FrozenClock
+from tests.support.skip_count import SkipCount
+
+__all__ = ["watched_files"]
+
+pytest_plugins = ["pytester"]  # for the tests of these two plugins
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(SkipCount(), "skip-count")
+    config.pluginmanager.register(CanaryGuard(), "canary-guard")
+
+
+@pytest.fixture
+def clock() -> FrozenClock:
+    return FrozenClock()
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """An empty DATA_DIR, with the two folders of the boundary."""
+    for name in ("phi", "deidentified"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def repository() -> Path:
+    """The root of the repository."""
+    return Path(__file__).resolve().parent.parent
