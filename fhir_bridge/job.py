@@ -105,7 +105,10 @@ def next_stage(stage: Stage) -> Stage | None:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One order on its way. `fence` grows with every claim; `wake_at` is set while `waiting`."""
+    """One order on its way. `fence` grows with every claim; `wake_at` is set while `waiting`.
+
+    `memo` is what a waiting step wants to remember until it runs again (JSON, no patient data).
+    """
 
     id: str
     order: Order
@@ -119,6 +122,7 @@ class Job:
     updated: datetime
     wake_at: datetime | None = None
     models: tuple[str, ...] = ()
+    memo: str = ""
 
     @property
     def priority(self) -> Priority:

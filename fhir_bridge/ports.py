@@ -113,6 +113,7 @@ class Move:
     wake_at: datetime | None = None
     attempts: int = 0
     models: tuple[str, ...] | None = None
+    memo: str = ""
 
 
 class JobQueue(Protocol):
@@ -214,14 +215,9 @@ class Ledger(Protocol):
         """The last message of this key that was answered positively."""
 
     def add_message(
-        self,
-        key: MessageKey,
-        raw: bytes,
-        message_type: str,
-        answer: str,
-        error: tuple[str, str] = ("", ""),
-        jobs: Sequence[str] = (),
-    ) -> int: ...
+        self, key: MessageKey, raw: bytes, message_type: str, answer: str, *, peer: str,
+        error: tuple[str, str] = ("", ""), jobs: Sequence[str] = (),
+    ) -> int: ...  # fmt: skip
 
     def add_notification(self, notification: Notification, body: bytes) -> bool:
         """False where this version of the resource was notified before."""

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from pydantic import ConfigDict, with_config
+
 from mappings.code import Code
 from mappings.order import Identifier
 
@@ -51,6 +53,7 @@ class ModelStatement:
     limits: str = ""
 
 
+@with_config(ConfigDict(ser_json_bytes="base64", val_json_bytes="base64"))
 @dataclass(frozen=True, slots=True)
 class Report:
     """The one typed result of a job, with the *original* identifiers. Every face (FHIR, PDF, later ORU and SR) is made from it."""

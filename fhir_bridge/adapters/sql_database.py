@@ -1,0 +1,105 @@
+"""One SQLite database: durable settings, short write transactions, migrations, errors in our words."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import DBAPIError
+
+from fhir_bridge.errors import Unavailable
+
+HEAD = "0001"  # the newest step in migrations/versions; a test holds it
+
+
+class NewerDatabase(RuntimeError):
+    """The database was written by a newer program: this one must not touch it."""
+
+
+class SqlDatabase:
+    """Write transactions one at a time (SQLite has one writer anyway: a lock is fairer than its busy loop); reads beside them.
+
+    `synchronous=FULL`: one fsync a commit, so what is committed survives a power cut.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._writer = _engine(url, "BEGIN IMMEDIATE")
+        self._reader = _engine(url, "BEGIN")
+        self._lock = threading.Lock()
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> "SqlDatabase":
+        """The default database of a data folder."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return cls(f"sqlite:///{folder / 'bridge.db'}")
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """All of it is on disk when the block ends, or nothing is. Raises Unavailable `store.unavailable`."""
+        with self._lock, _in_our_words(), self._writer.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A consistent view. Raises Unavailable `store.unavailable`."""
+        with _in_our_words(), self._reader.begin() as connection:
+            yield connection
+
+    def migrate(self) -> None:
+        """To the newest schema, forward only. Raises NewerDatabase."""
+        with self.writing() as connection:
+            current = _revision(connection)
+            if current == HEAD:
+                return
+            if current > HEAD:
+                raise NewerDatabase(f"the database is at schema {current}, this program knows {HEAD}")
+            _upgrade(connection)
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._writer.dispose()
+        self._reader.dispose()
+
+
+def _engine(url: str, begin: str) -> Engine:
+    engine = create_engine(url)
+
+    @event.listens_for(engine, "connect")
+    def _on_connect(connection: Any, _: object) -> None:
+        connection.isolation_level = None  # the driver must not begin transactions of its own
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _on_begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+@contextmanager
+def _in_our_words() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        # the statement's parameters are patient data: only the kind of the failure goes on
+        raise Unavailable("store.unavailable", "store", type(error.orig).__name__) from None
+
+
+def _revision(connection: Connection) -> str:
+    known = connection.execute(text("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'")).first()
+    if known is None:
+        return ""
+    return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

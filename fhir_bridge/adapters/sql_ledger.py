@@ -1,0 +1,243 @@
+"""The store inside one transaction: `ports.Ledger` on SQL."""
+
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, insert, or_, select, update
+
+from fhir_bridge import encoding
+from fhir_bridge.adapters import sql_tables as t
+from fhir_bridge.adapters.sql_rows import (
+    JOB_COLUMNS,
+    URGENCY,
+    add_history,
+    job_of,
+    message_of,
+    patient_key,
+    words,
+)
+from fhir_bridge.job import STAGES, Event, Job, Stage, Status, after, allows
+from fhir_bridge.ports import KnownOrder, MessageKey, Notification, StoredMessage
+from mappings.order import Order, OrderKey
+
+POSITIVE = ("AA", "CA")
+
+
+@dataclass(frozen=True, slots=True)
+class SqlLedger:
+    """Valid only inside `SqlStore.transaction()`."""
+
+    connection: Connection
+    at: datetime
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        with self.connection.begin_nested():
+            yield
+
+    def find_message(self, key: MessageKey) -> StoredMessage | None:
+        m = t.message.c
+        row = self.connection.execute(
+            select(t.message)
+            .where(
+                m.control_id == key.control_id,
+                m.content_hash == key.content_hash,
+                m.listener == key.listener,
+                m.sending_application == key.sending_application,
+                m.sending_facility == key.sending_facility,
+                m.answer.in_(POSITIVE),
+            )
+            .order_by(m.id.desc())
+            .limit(1)
+        ).first()
+        return message_of(row) if row else None
+
+    def add_message(
+        self, key: MessageKey, raw: bytes, message_type: str, answer: str, *, peer: str,
+        error: tuple[str, str] = ("", ""), jobs: Sequence[str] = (),
+    ) -> int:  # fmt: skip
+        values = {
+            "listener": key.listener,
+            "sending_application": key.sending_application,
+            "sending_facility": key.sending_facility,
+            "control_id": key.control_id,
+            "content_hash": key.content_hash,
+            "peer": peer,
+            "received": self.at,
+            "message_type": message_type,
+            "answer": answer,
+            "error_code": error[0],
+            "error_where": error[1],
+            "jobs": words(jobs),
+            "raw": raw,
+        }
+        found = self.connection.execute(insert(t.message).values(values)).inserted_primary_key
+        assert found is not None  # noqa: S101 - an insert of one row has a key
+        return int(found[0])
+
+    def add_notification(self, notification: Notification, body: bytes) -> bool:
+        n = t.notification.c
+        if notification.version_id:
+            known = self.connection.execute(
+                select(n.id).where(
+                    n.resource_type == notification.resource_type,
+                    n.resource_id == notification.resource_id,
+                    n.version_id == notification.version_id,
+                    n.subscription == notification.subscription,
+                    n.method == notification.method,
+                )
+            ).first()
+            if known:
+                return False
+        values = {
+            "subscription": notification.subscription,
+            "method": notification.method,
+            "resource_type": notification.resource_type,
+            "resource_id": notification.resource_id,
+            "version_id": notification.version_id,
+            "received": self.at,
+            "status": notification.status,
+            "attempts": 0,
+            "reason": notification.reason,
+            "wake_at": self.at,
+            "body": body,
+        }
+        self.connection.execute(insert(t.notification).values(values))
+        return True
+
+    def settle_notification(
+        self, notification: int, status: str, reason: str = "", wake_at: datetime | None = None
+    ) -> None:
+        n = t.notification.c
+        self.connection.execute(
+            update(t.notification)
+            .where(n.id == notification)
+            .values(status=status, reason=reason, wake_at=wake_at or self.at, attempts=n.attempts + 1)
+        )
+
+    def orders_by_keys(self, keys: Sequence[OrderKey]) -> tuple[KnownOrder, ...]:
+        if not keys:
+            return ()
+        query = (
+            select(*JOB_COLUMNS)
+            .join(t.order_key, t.order_key.c.job == t.job.c.id)
+            .where(_any_key(t.order_key, keys))
+            .distinct()
+            .order_by(t.job.c.sequence)
+        )
+        jobs = [job_of(row) for row in self.connection.execute(query)]
+        return tuple(KnownOrder(job.order, job) for job in jobs)
+
+    def add_order(self, order: Order, source: str, *, held: str = "") -> str:
+        job = uuid.uuid4().hex
+        status = Status.HELD if held else Status.READY
+        values = {
+            "id": job,
+            "patient_key": patient_key(order.patient),
+            "source": source,
+            "order_json": encoding.dump(order).decode(),
+            "stage": Stage.CONTEXT,
+            "status": status,
+            "reason": held,
+            "memo": "",
+            "models": "",
+            "attempts": 0,
+            "losses": 0,
+            "urgency": URGENCY[order.priority],
+            "fence": 0,
+            "worker": "",
+            "created": self.at,
+            "updated": self.at,
+        }
+        self.connection.execute(insert(t.job).values(values))
+        if not held:
+            self._claim_keys(job, order)
+        add_history(self.connection, job, self.at, "received", Stage.CONTEXT, status, held)
+        return job
+
+    def _claim_keys(self, job: str, order: Order) -> None:
+        """The keys nobody has yet: the primary key of `order_key` is what makes one order one job."""
+        taken = {
+            (row.kind, row.system, row.value)
+            for row in self.connection.execute(select(t.order_key).where(_any_key(t.order_key, order.keys())))
+        }
+        for key in order.keys():  # noqa: SIM118 - a method of Order, not of a mapping
+            if (key.kind, key.system, key.value) not in taken:
+                values = {"kind": key.kind, "system": key.system, "value": key.value, "job": job}
+                self.connection.execute(insert(t.order_key).values(values))
+
+    def update_order(self, job: str, order: Order) -> None:
+        self.connection.execute(
+            update(t.job)
+            .where(t.job.c.id == job)
+            .values(
+                order_json=encoding.dump(order).decode(),
+                urgency=URGENCY[order.priority],
+                patient_key=patient_key(order.patient),
+                updated=self.at,
+            )
+        )
+        if order.keys():
+            self._claim_keys(job, order)
+
+    def happen(self, job: str, event: Event, reason: str = "", stage: Stage | None = None) -> bool:
+        row = self.connection.execute(select(*JOB_COLUMNS).where(t.job.c.id == job)).first()
+        if row is None:
+            return False
+        known = job_of(row)
+        if not allows(known.status, event) or (event is Event.CANCEL and self._is_sending(known)):
+            return False
+        status, stage = after(known.status, event), stage or known.stage
+        values = {
+            "status": status,
+            "stage": stage,
+            "reason": reason,
+            "attempts": 0,
+            "losses": 0,
+            "memo": "",
+            "wake_at": None,
+        }
+        # a new fence: what a worker of the old state still writes is refused
+        fenced = update(t.job).where(t.job.c.id == job).values(**values, fence=t.job.c.fence + 1, updated=self.at)
+        self.connection.execute(fenced)
+        if event in (Event.CHANGE, Event.REPLAY):
+            self._forget_from(job, stage)
+        add_history(self.connection, job, self.at, event, stage, status, reason)
+        return True
+
+    def _is_sending(self, job: Job) -> bool:
+        """A result is on its way out or there: a cancel comes too late."""
+        d = t.delivery.c
+        query = select(d.job).where(d.job == job.id, d.status.in_(("sending", "delivered")))
+        return self.connection.execute(query).first() is not None
+
+    def _forget_from(self, job: str, stage: Stage) -> None:
+        """Steps from here on run anew, and their results go out anew."""
+        later = STAGES[STAGES.index(stage) :]
+        self.connection.execute(delete(t.artifact).where(t.artifact.c.job == job, t.artifact.c.stage.in_(later)))
+        self.connection.execute(update(t.delivery).where(t.delivery.c.job == job).values(status="pending", attempts=0))
+
+    def note(self, job: str, event: str, reason: str = "") -> None:
+        row = self.connection.execute(select(t.job.c.stage, t.job.c.status).where(t.job.c.id == job)).one()
+        add_history(self.connection, job, self.at, event, row.stage, row.status, reason)
+
+    def add_tombstones(self, keys: Sequence[OrderKey]) -> None:
+        for key in keys:
+            if not self.has_tombstone((key,)):
+                values = {"kind": key.kind, "system": key.system, "value": key.value, "created": self.at}
+                self.connection.execute(insert(t.tombstone).values(values))
+
+    def has_tombstone(self, keys: Sequence[OrderKey]) -> bool:
+        if not keys:
+            return False
+        return (
+            self.connection.execute(select(t.tombstone.c.kind).where(_any_key(t.tombstone, keys))).first() is not None
+        )
+
+
+def _any_key(table: Table, keys: Sequence[OrderKey]) -> ColumnElement[bool]:
+    c = table.c
+    return or_(*(and_(c.kind == key.kind, c.system == key.system, c.value == key.value) for key in keys))

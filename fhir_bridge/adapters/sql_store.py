@@ -1,0 +1,136 @@
+"""Orders, jobs, messages, artifacts' index and deliveries on SQL: `ports.JobStore`."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from fhir_bridge.adapters import sql_tables as t
+from fhir_bridge.adapters.sql_database import SqlDatabase
+from fhir_bridge.adapters.sql_ledger import SqlLedger
+from fhir_bridge.adapters.sql_rows import JOB_COLUMNS, delivery_of, job_of, message_of, notification_of
+from fhir_bridge.errors import StaleClaim
+from fhir_bridge.job import Job, Stage, Status
+from fhir_bridge.ports import Claim, Clock, Delivery, HistoryEntry, Notification, StoredMessage
+
+
+class SqlStore:
+    """Raises Unavailable `store.unavailable` wherever the database does not answer, StaleClaim where a fence is old."""
+
+    def __init__(self, database: SqlDatabase, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    @contextmanager
+    def transaction(self) -> Iterator[SqlLedger]:
+        with self._database.writing() as connection:
+            yield SqlLedger(connection, self._clock.now())
+
+    def job(self, job: str) -> Job | None:
+        with self._database.reading() as connection:
+            row = connection.execute(select(*JOB_COLUMNS).where(t.job.c.id == job)).first()
+        return job_of(row) if row else None
+
+    def jobs(self, statuses: Iterable[str] = (), limit: int = 1000) -> tuple[Job, ...]:
+        query = select(*JOB_COLUMNS).order_by(t.job.c.sequence.desc()).limit(limit)
+        if wanted := tuple(statuses):
+            query = query.where(t.job.c.status.in_(wanted))
+        with self._database.reading() as connection:
+            return tuple(job_of(row) for row in connection.execute(query))
+
+    def job_counts(self) -> dict[str, int]:
+        """Jobs by status."""
+        query = select(t.job.c.status, func.count()).group_by(t.job.c.status)
+        with self._database.reading() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
+
+    def history(self, job: str) -> tuple[HistoryEntry, ...]:
+        query = select(t.history).where(t.history.c.job == job).order_by(t.history.c.id)
+        with self._database.reading() as connection:
+            rows = connection.execute(query).all()
+        return tuple(HistoryEntry(row.at, row.event, row.stage, row.status, row.reason) for row in rows)
+
+    def messages(self, limit: int = 100) -> tuple[StoredMessage, ...]:
+        query = select(t.message).order_by(t.message.c.id.desc()).limit(limit)
+        with self._database.reading() as connection:
+            return tuple(message_of(row) for row in connection.execute(query))
+
+    def message(self, message: int) -> StoredMessage | None:
+        with self._database.reading() as connection:
+            row = connection.execute(select(t.message).where(t.message.c.id == message)).first()
+        return message_of(row, with_raw=True) if row else None
+
+    def due_notifications(self, limit: int = 20) -> tuple[Notification, ...]:
+        n = t.notification.c
+        query = (
+            select(t.notification)
+            .where(n.status == "ready", n.wake_at <= self._clock.now())
+            .order_by(n.id)
+            .limit(limit)
+        )
+        with self._database.reading() as connection:
+            return tuple(notification_of(row) for row in connection.execute(query))
+
+    def record_artifact(self, claim: Claim, stage: Stage, inputs: str, content: str) -> None:
+        a = t.artifact.c
+        values = {"content": content, "created": self._clock.now()}
+        with self._database.writing() as connection:
+            check_fence(connection, claim)
+            known = a.job == claim.job.id, a.stage == stage, a.inputs == inputs
+            if connection.execute(update(t.artifact).where(*known).values(values)).rowcount == 0:
+                values |= {"job": claim.job.id, "stage": stage, "inputs": inputs}
+                connection.execute(insert(t.artifact).values(values))
+
+    def artifact(self, job: str, stage: Stage, inputs: str) -> str | None:
+        a = t.artifact.c
+        query = select(a.content).where(a.job == job, a.stage == stage, a.inputs == inputs)
+        with self._database.reading() as connection:
+            return connection.execute(query).scalar()
+
+    def latest_artifact(self, job: str, stage: Stage) -> str | None:
+        a = t.artifact.c
+        query = select(a.content).where(a.job == job, a.stage == stage).order_by(a.created.desc(), a.id.desc()).limit(1)
+        with self._database.reading() as connection:
+            return connection.execute(query).scalar()
+
+    def deliveries(self, job: str) -> tuple[Delivery, ...]:
+        query = select(t.delivery).where(t.delivery.c.job == job).order_by(t.delivery.c.destination)
+        with self._database.reading() as connection:
+            return tuple(delivery_of(row) for row in connection.execute(query))
+
+    def begin_delivery(self, claim: Claim, destination: str) -> Delivery:
+        d, now = t.delivery.c, self._clock.now()
+        row_is = d.job == claim.job.id, d.destination == destination
+        with self._database.writing() as connection:
+            check_fence(connection, claim)
+            row = connection.execute(select(t.delivery).where(*row_is)).first()
+            if row is not None and row.status == "delivered":
+                return delivery_of(row)
+            attempts = (row.attempts if row else 0) + 1
+            fresh = Delivery(claim.job.id, destination, "sending", attempts, "", row.reference if row else "", now)
+            values = {"status": "sending", "attempts": attempts, "reason": "", "updated": now}
+            if row is not None:
+                connection.execute(update(t.delivery).where(*row_is).values(values))
+            else:
+                values |= {"job": claim.job.id, "destination": destination, "reference": ""}
+                connection.execute(insert(t.delivery).values(values))
+        return fresh
+
+    def end_delivery(self, claim: Claim, delivery: Delivery) -> None:
+        d = t.delivery.c
+        values = {"status": delivery.status, "reason": delivery.reason, "reference": delivery.reference}
+        with self._database.writing() as connection:
+            check_fence(connection, claim)
+            connection.execute(
+                update(t.delivery)
+                .where(d.job == delivery.job, d.destination == delivery.destination)
+                .values(**values, attempts=delivery.attempts, updated=self._clock.now())
+            )
+
+
+def check_fence(connection: Connection, claim: Claim) -> None:
+    """Raises StaleClaim where the job is no longer this claim's."""
+    query = select(t.job.c.fence, t.job.c.status).where(t.job.c.id == claim.job.id)
+    row = connection.execute(query).first()
+    if row is None or row.fence != claim.fence or row.status != Status.RUNNING:
+        raise StaleClaim(claim.job.id)

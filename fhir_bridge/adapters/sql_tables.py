@@ -1,0 +1,156 @@
+"""The tables, alike on every SQL database. The whole file is identifying: it lies under `phi/`."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    Dialect,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC time as fixed-width text, so that it sorts as it reads."""
+
+    impl = String(32)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
+        """To text; microseconds always written."""
+        return None if value is None else value.astimezone(UTC).isoformat(timespec="microseconds")
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """From text."""
+        return None if value is None else datetime.fromisoformat(value)
+
+
+message = Table(
+    "message",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("listener", String, nullable=False),
+    Column("sending_application", String, nullable=False),
+    Column("sending_facility", String, nullable=False),
+    Column("control_id", String, nullable=False),
+    Column("content_hash", String, nullable=False),
+    Column("peer", String, nullable=False),
+    Column("received", Instant, nullable=False),
+    Column("message_type", String, nullable=False),
+    Column("answer", String, nullable=False),
+    Column("error_code", String, nullable=False),
+    Column("error_where", String, nullable=False),
+    Column("jobs", Text, nullable=False),  # ids, blank-separated
+    Column("raw", LargeBinary, nullable=False),
+    Index("message_key", "control_id", "content_hash", "listener"),
+)
+
+notification = Table(
+    "notification",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("subscription", String, nullable=False),
+    Column("method", String, nullable=False),
+    Column("resource_type", String, nullable=False),
+    Column("resource_id", String, nullable=False),
+    Column("version_id", String, nullable=False),
+    Column("received", Instant, nullable=False),
+    Column("status", String, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("wake_at", Instant, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("notification_due", "status", "wake_at"),
+    Index("notification_version", "resource_type", "resource_id", "version_id"),
+)
+
+job = Table(
+    "job",
+    metadata,
+    Column("sequence", Integer, primary_key=True),
+    Column("id", String, nullable=False, unique=True),
+    Column("patient_key", String, nullable=False),
+    Column("source", String, nullable=False),
+    Column("order_json", Text, nullable=False),
+    Column("stage", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("memo", String, nullable=False),
+    Column("models", String, nullable=False),  # names, blank-separated
+    Column("attempts", Integer, nullable=False),
+    Column("losses", Integer, nullable=False),
+    Column("urgency", Integer, nullable=False),  # 0 = STAT
+    Column("fence", Integer, nullable=False),
+    Column("worker", String, nullable=False),
+    Column("lease_until", Instant),
+    Column("wake_at", Instant),
+    Column("created", Instant, nullable=False),
+    Column("updated", Instant, nullable=False),
+    Index("job_ready", "status", "urgency", "sequence"),
+    Index("job_wake", "status", "wake_at"),
+    Index("job_patient", "patient_key", "status"),
+)
+
+order_key = Table(
+    "order_key",
+    metadata,
+    Column("kind", String, primary_key=True),
+    Column("system", String, primary_key=True),
+    Column("value", String, primary_key=True),
+    Column("job", String, nullable=False, index=True),
+)
+
+tombstone = Table(
+    "tombstone",
+    metadata,
+    Column("kind", String, primary_key=True),
+    Column("system", String, primary_key=True),
+    Column("value", String, primary_key=True),
+    Column("created", Instant, nullable=False),
+)
+
+artifact = Table(
+    "artifact",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job", String, nullable=False),
+    Column("stage", String, nullable=False),
+    Column("inputs", String, nullable=False),
+    Column("content", String, nullable=False),
+    Column("created", Instant, nullable=False),
+    UniqueConstraint("job", "stage", "inputs"),
+)
+
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("job", String, primary_key=True),
+    Column("destination", String, primary_key=True),
+    Column("status", String, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("reference", String, nullable=False),
+    Column("updated", Instant, nullable=False),
+)
+
+history = Table(
+    "history",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job", String, nullable=False, index=True),
+    Column("at", Instant, nullable=False),
+    Column("event", String, nullable=False),
+    Column("stage", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("reason", String, nullable=False),
+)

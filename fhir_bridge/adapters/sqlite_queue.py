@@ -1,0 +1,127 @@
+"""Which worker runs which job when, on SQLite: `ports.JobQueue`.
+
+One process claims and hands work to its threads (facts: many processes polling one file are slower than one).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Select, and_, exists, or_, select, update
+
+from fhir_bridge.adapters import sql_tables as t
+from fhir_bridge.adapters.sql_database import SqlDatabase
+from fhir_bridge.adapters.sql_rows import JOB_COLUMNS, add_history, job_of, words
+from fhir_bridge.adapters.sql_store import check_fence
+from fhir_bridge.job import Event, Job, Stage, Status, after
+from fhir_bridge.ports import Claim, Clock, Move
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteQueue:
+    """`lease_seconds`: a worker that does not renew for so long has lost its job. `max_losses`: see settings."""
+
+    database: SqlDatabase
+    clock: Clock
+    lease_seconds: float = 300
+    max_losses: int = 50
+
+    def claim(self, worker: str) -> Claim | None:
+        now = self.clock.now()
+        with self.database.reading() as connection:  # an idle worker writes nothing
+            if connection.execute(_claimable(now)).first() is None:
+                return None
+        with self.database.writing() as connection:
+            self._take_over_expired(connection, now)
+            row = connection.execute(_ready(now)).first()
+            if row is None:
+                return None
+            return self._lease(connection, row, worker, now)
+
+    def _lease(self, connection: Connection, row: Any, worker: str, now: datetime) -> Claim:
+        known = job_of(row)
+        if known.status is Status.WAITING:
+            known = replace(known, status=after(known.status, Event.WAKE))
+        fence, status = known.fence + 1, after(known.status, Event.CLAIM)
+        values = {"status": status, "fence": fence, "worker": worker, "updated": now, "wake_at": None}
+        lease_until = now + timedelta(seconds=self.lease_seconds)
+        connection.execute(update(t.job).where(t.job.c.id == known.id).values(**values, lease_until=lease_until))
+        add_history(connection, known.id, now, Event.CLAIM, known.stage, status)
+        return Claim(replace(known, status=status, fence=fence, wake_at=None), fence)
+
+    def renew(self, claim: Claim) -> None:
+        until = self.clock.now() + timedelta(seconds=self.lease_seconds)
+        with self.database.writing() as connection:
+            check_fence(connection, claim)
+            connection.execute(update(t.job).where(t.job.c.id == claim.job.id).values(lease_until=until))
+
+    def record(self, claim: Claim, move: Move) -> None:
+        status, now = after(Status.RUNNING, move.event), self.clock.now()
+        values = {
+            "status": status,
+            "stage": move.stage,
+            "reason": move.reason,
+            "attempts": move.attempts,
+            "memo": move.memo,
+            "wake_at": move.wake_at,
+            "lease_until": None,
+            "updated": now,
+        }
+        if move.event is not Event.WAIT:
+            values["losses"] = 0
+        if move.models is not None:
+            values["models"] = words(move.models)
+        with self.database.writing() as connection:
+            check_fence(connection, claim)
+            connection.execute(update(t.job).where(t.job.c.id == claim.job.id).values(values))
+            add_history(connection, claim.job.id, now, move.event, move.stage, status, move.reason)
+
+    def wake(self, job: str) -> None:
+        now = self.clock.now()
+        waiting = and_(t.job.c.id == job, t.job.c.status == Status.WAITING)
+        with self.database.writing() as connection:
+            connection.execute(update(t.job).where(waiting).values(wake_at=now))
+
+    def take_over(self) -> int:
+        """All running jobs are nobody's: for the one process that holds the data folder, at its start. Returns how many."""
+        now = self.clock.now()
+        with self.database.writing() as connection:
+            rows = connection.execute(select(*JOB_COLUMNS).where(t.job.c.status == Status.RUNNING)).all()
+            self._lose(connection, rows, now)
+        return len(rows)
+
+    def _take_over_expired(self, connection: Connection, now: datetime) -> None:
+        expired = and_(t.job.c.status == Status.RUNNING, t.job.c.lease_until < now)
+        self._lose(connection, connection.execute(select(*JOB_COLUMNS).where(expired)).all(), now)
+
+    def _lose(self, connection: Connection, rows: Iterable[Any], now: datetime) -> None:
+        for row in rows:
+            known: Job = job_of(row)
+            # a job that takes its process down again and again becomes a dead letter
+            event = Event.EXHAUST if row.losses >= self.max_losses else Event.LOSE
+            reason = "job.lost-too-often" if event is Event.EXHAUST else ""
+            status = after(known.status, event)
+            values = {"status": status, "reason": reason, "losses": row.losses + 1, "lease_until": None, "updated": now}
+            fenced = update(t.job).where(t.job.c.id == known.id).values(**values, fence=known.fence + 1)
+            connection.execute(fenced)
+            add_history(connection, known.id, now, event, Stage(known.stage), status, reason)
+
+
+def _claimable(now: datetime) -> Select[Any]:
+    """Anything to do at all? Three index look-ups."""
+    c = t.job.c
+    due = or_(
+        c.status == Status.READY,
+        and_(c.status == Status.WAITING, c.wake_at <= now),
+        and_(c.status == Status.RUNNING, c.lease_until < now),
+    )
+    return select(c.id).where(due).limit(1)
+
+
+def _ready(now: datetime) -> Select[Any]:
+    """The most urgent, oldest job that may run and whose patient has no other one running."""
+    c, other = t.job.c, t.job.alias()
+    busy = exists().where(other.c.patient_key == c.patient_key, other.c.status == Status.RUNNING)
+    due = or_(c.status == Status.READY, and_(c.status == Status.WAITING, c.wake_at <= now))
+    return select(*JOB_COLUMNS).where(due, ~busy).order_by(c.urgency, c.sequence).limit(1)
