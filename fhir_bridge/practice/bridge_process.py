@@ -1,5 +1,6 @@
 """Runs the bridge as its users do: by its command line, in processes of its own."""
 
+import contextlib
 import json
 import os
 import re
@@ -69,15 +70,15 @@ class BridgeProcess:
         return self._process.poll() is None
 
     def stop(self) -> None:
-        """Let it drain, then insist, and leave no child behind. May be called twice."""
-        for sign in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(self._process.pid, sign)
+        """Let it drain, then insist, and leave no child behind, even if interrupted here. May be called twice."""
+        try:
+            with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                os.killpg(self._process.pid, signal.SIGTERM)
                 self._process.wait(_DRAIN_SECONDS)
-            except ProcessLookupError:
-                break
-            except subprocess.TimeoutExpired:
-                continue
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,160 @@
+"""`fhir-bridge demo`: the practice hospital, played and judged."""
+
+import contextlib
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from fhir_bridge.errors import Refused, Unavailable
+from fhir_bridge.practice.bridge_process import BridgeProcess
+from fhir_bridge.practice.fhir_peer import start_fhir_peer
+from fhir_bridge.practice.outcome import Outcome, expected_outcomes
+from fhir_bridge.practice.play import Play, Verdict
+from fhir_bridge.practice.record import HospitalRecord
+from fhir_bridge.practice.ris_sender import RisSender
+from fhir_bridge.practice.story import FILLER_SYSTEM, PATIENT_SYSTEM, PLACER_SYSTEM, STORIES
+
+_DEADLINE_SECONDS = 180.0
+_HAPI_WORK = Path(".work") / "hapi"  # 287 MB of jars: built once, kept
+_COLUMNS = tuple(name for name in Outcome.__slots__ if name != "order")  # order numbers are not for the screen
+
+_EXAMPLES = """\b
+Examples:
+  fhir-bridge demo
+  fhir-bridge demo --fhir hapi
+  fhir-bridge demo --keep --data-dir practice
+"""
+
+
+@click.command(epilog=_EXAMPLES)
+@click.option(
+    "--fhir", type=click.Choice(["sekmet", "hapi"]), default="sekmet", help="The FHIR server to play against."
+)
+@click.option("--keep", is_flag=True, help="Leave everything running afterwards, until Ctrl-C.")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="An empty folder for all files; without it a temporary one, removed afterwards.",
+)
+def demo(fhir: str, keep: bool, data_dir: Path | None) -> None:
+    """Play a practice hospital on this machine: real orders in, results checked on a real FHIR server.
+
+    Exit code 0: every story ended as fhir_bridge/practice/expected.csv says; 1: one did not; 2: something could not be started.
+    """
+    if data_dir is not None and data_dir.exists() and any(data_dir.iterdir()):
+        raise click.UsageError(f"--data-dir {data_dir} is not empty: the hospital would already know its orders")
+    folder = Path(tempfile.mkdtemp(prefix="fhir-bridge-demo-")) if data_dir is None else data_dir.resolve()
+    try:
+        with _stopped_in_order():
+            verdict = _perform(fhir, folder, keep)
+    except (Refused, Unavailable) as error:
+        click.echo(f"demo: {error}\nThe files are kept in {folder}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        click.echo("\ndemo: interrupted, everything is stopped", err=True)
+        sys.exit(130)
+    conclude(verdict, folder, keep_files=data_dir is not None)
+
+
+def conclude(verdict: Verdict, folder: Path, *, keep_files: bool) -> None:
+    """Exit code 1 unless every story ended as it should; then the files stay for whoever looks for the reason."""
+    if not verdict.passed:
+        click.echo(f"The files are kept in {folder}", err=True)
+        sys.exit(1)
+    if not keep_files:
+        shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def _stopped_in_order() -> Iterator[None]:
+    """SIGTERM leaves by the same way as Ctrl-C, past everything that stops the processes."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _perform(fhir: str, folder: Path, keep: bool) -> Verdict:
+    console = Console()
+    started = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        tell = stack.enter_context(_progress(console))
+        play = _open_hospital(stack, fhir, folder, tell)
+        verdict = play.run(_DEADLINE_SECONDS)
+        tell("")
+        print_verdict(console, verdict, play.expected, time.monotonic() - started)
+        if keep:
+            console.print(f"Open {play.bridge.url}/ in a browser; Ctrl-C stops everything.", soft_wrap=True)
+            with contextlib.suppress(KeyboardInterrupt):
+                threading.Event().wait()
+    return verdict
+
+
+def _open_hospital(stack: contextlib.ExitStack, fhir: str, folder: Path, tell: Callable[[str], None]) -> Play:
+    """Start the FHIR server, the bridge and the RIS; `stack` stops them, whatever happens."""
+    tell(f"starting the FHIR server ({fhir})")
+    peer = stack.enter_context(start_fhir_peer(fhir, _HAPI_WORK if fhir == "hapi" else folder / "fhir", tell))
+    record = HospitalRecord(peer.base_url)
+    record.load(STORIES)
+    tell("starting the bridge")
+    bridge = stack.enter_context(BridgeProcess(folder / "bridge", _settings(peer.base_url, folder / "pacs")))
+    bridge.wait_until_ready()
+    bridge.subscribe()
+    ris = stack.enter_context(RisSender(*bridge.mllp))
+    return Play(STORIES, expected_outcomes(), record, bridge, ris, folder / "pacs", tell)
+
+
+def _settings(fhir_base_url: str, pacs: Path) -> dict[str, str]:
+    pacs.mkdir(parents=True, exist_ok=True)
+    return {
+        "mllp.port": "0",
+        "http.port": "0",
+        "fhir.base_url": fhir_base_url,
+        "archive.kind": "folder",
+        "archive.folder": str(pacs),
+        "study.quiet_seconds": "1",
+        "study.poll_seconds": "0.5",
+        "authority.HOSP.system": PATIENT_SYSTEM,
+        "authority.CPOE.system": PLACER_SYSTEM,
+        "authority.RIS.system": FILLER_SYSTEM,
+    }
+
+
+@contextlib.contextmanager
+def _progress(console: Console) -> Iterator[Callable[[str], None]]:
+    """On a terminal a line that moves; in a pipe plain lines."""
+    if not console.is_terminal:
+        yield lambda words: print(words, flush=True) if words else None
+        return
+    with console.status("") as status:
+        yield lambda words: status.update(words) if words else status.stop()
+
+
+def print_verdict(console: Console, verdict: Verdict, expected: Sequence[Outcome], seconds: float) -> None:
+    """The table of what happened, with what should have happened where it differs."""
+    wanted = {row.story: row for row in expected}
+    table = Table("", *(name.replace("_", " ") for name in _COLUMNS))
+    for row in verdict.outcomes:
+        differing = verdict.differing.get(row.story, ())
+        cells = [
+            f"[red]{getattr(row, name) or '-'}[/] (not {getattr(wanted[row.story], name) or '-'})"
+            if name in differing and row.story in wanted
+            else getattr(row, name)
+            for name in _COLUMNS
+        ]
+        table.add_row("[red]wrong[/]" if differing else "[green]ok[/]", *cells)
+    console.print(table)
+    for problem in verdict.problems:
+        console.print(f"[red]wrong[/] {problem}", soft_wrap=True)
+    right = len(verdict.outcomes) - len(verdict.differing)
+    console.print(f"{right} of {len(verdict.outcomes)} stories ended as expected, in {seconds:.0f} s.")

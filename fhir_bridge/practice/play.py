@@ -1,0 +1,101 @@
+"""Plays the stories against a running bridge and waits for their ends."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fhir_bridge.practice import film
+from fhir_bridge.practice.bridge_process import BridgeProcess
+from fhir_bridge.practice.outcome import JobSeen, Outcome, belongs, differences, job_seen, outcome_of, strays
+from fhir_bridge.practice.record import HospitalRecord
+from fhir_bridge.practice.ris import GARBAGE, order_message
+from fhir_bridge.practice.ris_sender import RisSender
+from fhir_bridge.practice.story import Step, Story
+
+_CONTROLS = {Step.SEND_NEW: "NW", Step.SEND_CANCEL: "CA"}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was seen, and what of it is wrong."""
+
+    outcomes: tuple[Outcome, ...]
+    differing: dict[str, tuple[str, ...]]
+    problems: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        return not self.differing and not self.problems
+
+
+@dataclass
+class Play:
+    """One performance. `tell` is given each thing that happens, in words without patient data."""
+
+    stories: Sequence[Story]
+    expected: Sequence[Outcome]
+    record: HospitalRecord
+    bridge: BridgeProcess
+    ris: RisSender
+    pacs: Path
+    tell: Callable[[str], None]
+    poll_seconds: float = 1.0
+    settle_seconds: float = 3.0  # a second report of one order would have come by then
+    _steps: dict[str, deque[Step]] = field(init=False, default_factory=dict)
+    _answers: dict[str, list[str]] = field(init=False, default_factory=dict)
+    _orders_placed: int = field(init=False, default=0)
+
+    def run(self, deadline_seconds: float) -> Verdict:
+        """Play everything; the verdict once all is as expected and stays so, or at the deadline."""
+        self._steps = {story.name: deque(story.steps) for story in self.stories}
+        self._answers = {story.name: [] for story in self.stories}
+        self._orders_placed = self.record.count_service_requests()
+        deadline = time.monotonic() + deadline_seconds
+        self._advance(())
+        verdict = self._judge(self._jobs())
+        while not verdict.passed and time.monotonic() < deadline and self.bridge.is_alive():
+            time.sleep(self.poll_seconds)
+            jobs = self._jobs()
+            self._advance(jobs)
+            verdict = self._judge(jobs)
+        time.sleep(self.settle_seconds)
+        return self._judge(self._jobs())
+
+    def _advance(self, jobs: Sequence[JobSeen]) -> None:
+        """Every story goes on until its next step must wait."""
+        for story in self.stories:
+            steps = self._steps[story.name]
+            while steps and (steps[0] is not Step.AWAIT_IMAGES or _waits_for_images(story, jobs)):
+                self._do(steps.popleft(), story)
+
+    def _do(self, step: Step, story: Story) -> None:
+        answers = self._answers[story.name]
+        now = datetime.now(UTC)
+        if step in _CONTROLS:
+            answers.append(self.ris.send(order_message(story, _CONTROLS[step], self.ris.next_control_id(), now)))
+        elif step is Step.SEND_AGAIN:
+            answers.append(self.ris.send_again())
+        elif step is Step.SEND_GARBAGE:
+            answers.append(self.ris.send_unreadable(GARBAGE))
+        elif step is Step.PLACE:
+            self.record.place(story, now)
+            self._orders_placed += 1
+        elif step is Step.FILM:
+            film.store(story, self.pacs)
+        self.tell(f"{story.name}: {step}" + (f", answered {answers[-1]}" if step.startswith("send") else ""))
+
+    def _jobs(self) -> tuple[JobSeen, ...]:
+        return tuple(job_seen(line, (line["source"],)) for line in self.bridge.jobs())
+
+    def _judge(self, jobs: Sequence[JobSeen]) -> Verdict:
+        reports = self.record.reports()
+        outcomes = tuple(outcome_of(story, self._answers[story.name], jobs, reports) for story in self.stories)
+        problems = strays(self.stories, reports, self._orders_placed, self.record.count_service_requests())
+        return Verdict(outcomes, differences(outcomes, self.expected), problems)
+
+
+def _waits_for_images(story: Story, jobs: Sequence[JobSeen]) -> bool:
+    return any(job.status == "waiting" and job.stage == "study" for job in jobs if belongs(story, job.orders))
