@@ -18,6 +18,20 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(CanaryGuard(), "canary-guard")
 
 
+NOTES = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def notes(request: pytest.FixtureRequest) -> list[str]:
+    """Lines for the end of the run: things to know that are no failure."""
+    return request.config.stash.setdefault(NOTES, [])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in config.stash.get(NOTES, []):
+        terminalreporter.write_line(line)
+
+
 @pytest.fixture
 def clock() -> FrozenClock:
     return FrozenClock()

@@ -1,0 +1,106 @@
+"""The Flask application: what holds for every page and every machine interface. compose adds the blueprints."""
+
+import secrets
+import traceback
+from collections.abc import Collection, Sequence
+from types import TracebackType
+
+from flask import Blueprint, Flask, Response, g, render_template, request
+from werkzeug.exceptions import HTTPException, InternalServerError
+
+from fhir_bridge import log
+from fhir_bridge.errors import Unavailable
+
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+ExceptionInfo = tuple[type, BaseException, TracebackType] | tuple[None, None, None]
+
+
+class BridgeFlask(Flask):
+    """Flask that never writes down the text of an exception: it may quote a patient."""
+
+    def log_exception(self, exc_info: ExceptionInfo) -> None:
+        """Type and frames, under the id that the error page shows."""
+        kind, _, trace = exc_info
+        g.error_id = secrets.token_hex(6)
+        frames = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in traceback.extract_tb(trace)]
+        log.event(
+            "http.bug",
+            error_id=g.error_id,
+            error_type=kind.__name__ if kind else "",
+            frames=frames,
+            method=request.method,
+            where=request.endpoint or "",
+        )
+
+
+def make_app(blueprints: Sequence[Blueprint], hosts: Collection[str] = LOOPBACK_HOSTS) -> Flask:
+    """One application of these blueprints. It answers only to the names in `hosts` (against DNS rebinding).
+
+    A host is a name or an address without the port, an IPv6 address in brackets.
+    """
+    app = BridgeFlask(__name__)
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    known = frozenset(host.lower() for host in hosts)
+
+    @app.before_request
+    def check_host() -> Response | None:
+        if _name_of(request.host) in known:
+            return None
+        return Response("This server does not go by that name.\n", 421, mimetype="text/plain")
+
+    @app.after_request
+    def add_headers(response: Response) -> Response:
+        response.headers.update(HEADERS)
+        if request.endpoint == "static":
+            response.headers["Cache-Control"] = "max-age=300"
+        return response
+
+    app.register_error_handler(HTTPException, _said_no)
+    app.register_error_handler(InternalServerError, _bug)
+    app.register_error_handler(Unavailable, _unavailable)
+    for blueprint in blueprints:
+        app.register_blueprint(blueprint)
+    return app
+
+
+def _name_of(host: str) -> str:
+    name, colon, port = host.lower().rpartition(":")
+    return name if colon and port.isdigit() else host.lower()
+
+
+def _page(status: int, title: str, words: str) -> tuple[str, int]:
+    return render_template("error.html", status=status, title=title, words=words), status
+
+
+def _said_no(error: HTTPException) -> tuple[str, int] | HTTPException:
+    if error.code is None or error.code < 400:
+        return error  # a redirect
+    title = "Not found" if error.code == 404 else error.name
+    return _page(error.code, title, "The worklist has everything that there is to see.")
+
+
+def _unavailable(error: Unavailable) -> tuple[str, int]:
+    return _page(
+        503,
+        "Not available now",
+        f"Our store or a peer cannot answer at the moment ({error.code}). Nothing is lost; try again.",
+    )
+
+
+def _bug(_error: InternalServerError) -> tuple[str, int]:
+    error_id = g.get("error_id", "")
+    return _page(
+        500, "Something went wrong here", f"This is our mistake. The log has it under the error id {error_id}."
+    )
