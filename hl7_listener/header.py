@@ -1,0 +1,183 @@
+"""The fields of MSH that an answer needs, read from bytes before anything is decoded (HL7 v2.5.1 §2.15.9).
+
+The delimiters are 7-bit in every character set of the standard, so the header can be read, and the message answered, even where
+the rest is unreadable.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+
+from hl7_listener.delimiters import Delimiters, read_delimiters
+from hl7_listener.framing import BYTE_ORDER_MARK
+from hl7_listener.refusal import MessageRefused
+
+_LEADING = b"\r\n\0 "
+_SEGMENT_END = re.compile(rb"[\r\n]")
+_ONLY_EVENT = {"ORM": "O01", "OMG": "O19", "OMI": "O23"}  # message codes with one trigger event (table 0354)
+# What answers a message must not be answered itself, or two systems answer each other for ever (§2.9.2).
+_ANSWERS = frozenset({"ACK", "MCF", "NMD", "ORR", "ORG", "ORI", "ORL"})
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """One MSH. `raw` gives fields byte for byte; the properties are text, read as UTF-8 or else as ISO 8859-1."""
+
+    delimiters: Delimiters
+    fields: tuple[bytes, ...] = field(repr=False)  # MSH-1 first
+    inferred_event: str = ""
+
+    def raw(self, number: int) -> bytes:
+        """MSH-`number` as it was sent; empty where missing."""
+        return self.fields[number - 1] if number <= len(self.fields) else b""
+
+    def component(self, number: int, component: int = 1) -> str:
+        """A component of the first repetition of a field, without surrounding blanks."""
+        first = self.raw(number).split(self.delimiters.repetition.encode(), 1)[0]
+        parts = first.split(self.delimiters.component.encode())
+        return _text(parts[component - 1]).strip() if component <= len(parts) else ""
+
+    @property
+    def sending_application(self) -> str:
+        return _text(self.raw(3))
+
+    @property
+    def sending_facility(self) -> str:
+        return _text(self.raw(4))
+
+    @property
+    def receiving_application(self) -> str:
+        return _text(self.raw(5))
+
+    @property
+    def receiving_facility(self) -> str:
+        return _text(self.raw(6))
+
+    @property
+    def date_time(self) -> str:
+        return _text(self.raw(7))
+
+    @property
+    def message_code(self) -> str:
+        """MSH-9.1 in upper case: `ORM`."""
+        return self.component(9, 1).upper()
+
+    @property
+    def trigger_event(self) -> str:
+        """MSH-9.2 in upper case, or what follows from MSH-9.1 or EVN-1 where the sender leaves it out."""
+        return self.component(9, 2).upper() or self.inferred_event
+
+    @property
+    def message_type(self) -> str:
+        """`ORM^O01`: code and event, whatever delimiters and structure the sender wrote. Route on this."""
+        return f"{self.message_code}^{self.trigger_event}" if self.trigger_event else self.message_code
+
+    @property
+    def control_id(self) -> str:
+        """MSH-10. For an answer take `raw(10)`: it goes back byte for byte."""
+        return _text(self.raw(10))
+
+    @property
+    def processing_id(self) -> str:
+        """MSH-11.1: P, T or D; empty in a fifth of real messages."""
+        return self.component(11).upper()
+
+    @property
+    def version(self) -> str:
+        """MSH-12.1."""
+        return self.component(12)
+
+    @property
+    def sequence_number(self) -> str:
+        return self.component(13)
+
+    @property
+    def accept_acknowledgement(self) -> str:
+        """MSH-15 (table 0155)."""
+        return self.component(15).upper()
+
+    @property
+    def application_acknowledgement(self) -> str:
+        """MSH-16 (table 0155)."""
+        return self.component(16).upper()
+
+    @property
+    def charsets(self) -> tuple[str, ...]:
+        """The repetitions of MSH-18."""
+        repetitions = self.raw(18).split(self.delimiters.repetition.encode())
+        return tuple(_text(name).strip() for name in repetitions if name.strip())
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether this message answers another: such a message is never answered."""
+        return self.message_code in _ANSWERS
+
+
+def read_header(payload: bytes) -> Header:
+    """The header of a message; a missing MSH-10 is not refused here, it shows as an empty `control_id`.
+
+    Raises MessageRefused `hl7v2.no-header` (the text does not start with MSH), `hl7v2.batch` (it starts a batch, FHS or BHS),
+    `hl7v2.delimiters` (MSH-1 or MSH-2 unusable).
+    """
+    start, end = _header_span(payload)
+    segment = payload[start:end]
+    delimiters = read_delimiters(segment)
+    separator = delimiters.field.encode()
+    header = Header(delimiters, (separator, *segment[4:].split(separator)))
+    if header.component(9, 2):
+        return header
+    inferred = _ONLY_EVENT.get(header.message_code) or _event_of_evn(payload, end, separator)
+    return Header(delimiters, header.fields, inferred)
+
+
+def content_hash(payload: bytes) -> str:
+    """SHA-256 (lower-case hex) of the message without MSH-7, which senders restamp when they send a message again."""
+    start, end = _time_span(payload)
+    digest = hashlib.sha256(memoryview(payload)[:start])
+    digest.update(memoryview(payload)[end:])
+    return digest.hexdigest()
+
+
+def header_start(payload: bytes) -> int:
+    """The offset of the first segment, behind a byte order mark and blank lines."""
+    start = len(BYTE_ORDER_MARK) if payload.startswith(BYTE_ORDER_MARK) else 0
+    while payload[start : start + 1] and payload[start] in _LEADING:
+        start += 1
+    return start
+
+
+def _header_span(payload: bytes) -> tuple[int, int]:
+    start = header_start(payload)
+    name = payload[start : start + 3]
+    if name in (b"FHS", b"BHS"):
+        raise MessageRefused("hl7v2.batch", name.decode("ascii"), "a batch inside one block is not accepted here")
+    if name != b"MSH":
+        raise MessageRefused("hl7v2.no-header", "MSH", "the text does not begin with a segment MSH")
+    stop = _SEGMENT_END.search(payload, start)
+    return start, stop.start() if stop else len(payload)
+
+
+def _time_span(payload: bytes) -> tuple[int, int]:
+    """Where MSH-7 lies; an empty span at the end where there is none."""
+    try:
+        start, end = _header_span(payload)
+    except MessageRefused:
+        return len(payload), len(payload)
+    parts = payload[start:end].split(payload[start + 3 : start + 4] or b"|")
+    if len(parts) < 7:
+        return len(payload), len(payload)
+    begin = start + sum(len(part) + 1 for part in parts[:6])
+    return begin, begin + len(parts[6])
+
+
+def _event_of_evn(payload: bytes, position: int, separator: bytes) -> str:
+    """EVN-1, withdrawn in v2.7 but all that a one-component `ADT` has."""
+    found = re.compile(rb"[\r\n]EVN" + re.escape(separator) + rb"([A-Za-z0-9]{1,3})\b").search(payload, position)
+    return found[1].decode("ascii").upper() if found else ""
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("iso8859-1")
