@@ -78,3 +78,4 @@ class Report:
     instance_uids: tuple[str, ...] = field(default=(), repr=False)  # original SOP Instance UIDs the model looked at
     explanation_png: bytes | None = field(default=None, repr=False)
     explanation_method: str = ""
+    imaging_study: str = ""  # "ImagingStudy/7", or empty: then our own is created unless the server has one by then

@@ -1,0 +1,91 @@
+"""The small parts that our FHIR R4 resources are made of: identifiers, references, codings, times, conditional URLs."""
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from mappings import code_system
+from mappings.code import Code
+from mappings.order import Identifier
+
+Json = dict[str, Any]
+
+_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_REFERENCE = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}")
+
+
+def coding(code: Code) -> Json:
+    """A Coding, without its empty elements."""
+    return _filled({"system": code.system, "code": code.code, "display": code.display})
+
+
+def concept(*codes: Code, text: str = "") -> Json:
+    """A CodeableConcept; of a code without a code value only the display is kept, as text."""
+    codings = [coding(code) for code in codes if code.code]
+    words = text or next((code.display for code in codes if not code.code and code.display), "")
+    return _filled({"coding": codings, "text": words})
+
+
+def own_code(code: str, system: str = code_system.OWN_CODES) -> Code:
+    """A code of our own, with its display."""
+    return Code(code, system, code_system.OWN_DEFINITIONS[code][0])
+
+
+def identifier(system: str, value: str) -> Json:
+    """An Identifier of ours."""
+    return {"system": system, "value": value}
+
+
+def business_identifier(source: Identifier) -> Json:
+    """An Identifier of the hospital's: type of table 0203, system where the site has a rule, value."""
+    kind = {"coding": [{"system": code_system.IDENTIFIER_TYPE, "code": source.type}]} if source.type else {}
+    return _filled({"type": kind, "system": source.system, "value": source.value})
+
+
+def dicom_uid(uid: str) -> Json:
+    """A DICOM UID as an Identifier (R4 ImagingStudy.identifier: `urn:dicom:uid`, `urn:oid:` before the UID)."""
+    return identifier(code_system.DICOM_UID, f"urn:oid:{uid}")
+
+
+def is_relative_reference(text: str) -> bool:
+    """`Type/id`. HAPI refuses absolute references, its own base included."""
+    return _REFERENCE.fullmatch(text) is not None
+
+
+def instant(time: datetime) -> str:
+    """An R4 instant in UTC with milliseconds; a naive time is a ValueError, since nobody knows when it was."""
+    if time.tzinfo is None:
+        raise ValueError("a time without a zone")
+    utc = time.astimezone(UTC)
+    return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z"
+
+
+def full_url(kind: str, system: str, value: str) -> str:
+    """The entry's `urn:uuid:` URL: the same resource of the same report always has the same one (UUID version 5)."""
+    return f"urn:uuid:{uuid5(NAMESPACE_URL, f'{kind}?identifier={system}|{value}')}"
+
+
+def condition(system: str, value: str) -> str:
+    """The search that finds a resource by our identifier: `identifier=system%7Cvalue`, percent-encoded (RFC 3986 §2.1)."""
+    return "identifier=" + _percent_encoded(f"{system}|{value}")
+
+
+def _percent_encoded(text: str) -> str:
+    return "".join(chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in text.encode())
+
+
+def quantity(value: float, unit: str) -> Json:
+    """A Quantity in UCUM; `1` is the unit of a bare number and is not printed as a unit."""
+    shown = {} if unit == "1" else {"unit": unit}
+    return {"value": value, **shown, "system": code_system.UCUM, "code": unit}
+
+
+def without_empty(elements: Iterable[tuple[str, Any]]) -> Json:
+    """A resource of these elements in this order; FHIR allows no empty strings, lists or objects (R4 §2.6.2)."""
+    return _filled(dict(elements))
+
+
+def _filled(elements: Json) -> Json:
+    return {name: value for name, value in elements.items() if value not in ("", [], {}, None)}
