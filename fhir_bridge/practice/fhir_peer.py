@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -88,11 +88,11 @@ def start_fhir_peer(kind: str, work: Path, output: Callable[[str], None] = lambd
     threading.Thread(
         target=_follow, args=(process.stdout, log, address, output), name=f"{kind}-output", daemon=True
     ).start()
-    try:
-        return FhirPeer(_ready(kind, address, log), process, log)
-    except BaseException:  # Ctrl-C during a long first build, too
-        _stop(process)
-        raise
+    with ExitStack() as unless_ready:
+        unless_ready.callback(_stop, process)  # after Ctrl-C during a long first build, too
+        peer = FhirPeer(_ready(kind, address, log), process, log)
+        unless_ready.pop_all()
+        return peer
 
 
 def _stop(process: subprocess.Popen[str]) -> None:

@@ -1,0 +1,218 @@
+"""The verbs of a FHIR R4 server that we use: read, search page by page, transaction, conditional create, update, delete (R4 §3.1.0, §3.1.1)."""
+
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Self
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+from fhir_bridge.adapters.fhir_transport import Answer, Call, Credentials, Limits, Timing, Transport
+from fhir_bridge.errors import Refused, Unavailable
+from fhir_bridge.study import Resource
+
+PAGE_SIZE = 50  # HAPI's largest
+_REFERENCE = re.compile(r"(?:^|/)([A-Z][A-Za-z]{1,63}/[A-Za-z0-9\-.]{1,64})(?:/_history/[^/]*)?$")
+_NO_CACHE = {"Cache-Control": "no-cache"}  # HAPI otherwise repeats an equal search, an empty one too, for a minute
+_TOKEN_SEPARATORS = str.maketrans({character: f"\\{character}" for character in "\\$,|"})
+
+Params = tuple[tuple[str, str], ...]
+
+
+def literal(reference: str) -> str:
+    """`Type/id` of a literal reference, be it relative, absolute or versioned (R4 §2.3.0.1); empty for any other."""
+    found = _REFERENCE.search(reference)
+    return found[1] if found else ""
+
+
+def token(value: str, system: str = "") -> str:
+    """A token search value: `system|value`, or the value in any system, with FHIR's escapes (R4 §3.1.1.4.14)."""
+    escaped = value.translate(_TOKEN_SEPARATORS)
+    return f"{system.translate(_TOKEN_SEPARATORS)}|{escaped}" if system else escaped
+
+
+class FhirClient:
+    """One FHIR server. Threads may share it. Errors: see `Transport`; besides, Unavailable `fhir.foreign-page`, `fhir.page-expired`."""
+
+    def __init__(
+        self,
+        base_url: str,
+        credentials: Credentials | None = None,
+        *,
+        verify: bool | str = True,
+        limits: Limits | None = None,
+        timing: Timing | None = None,
+    ) -> None:
+        parts = urlsplit(base_url)
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts.query
+            or parts.fragment
+            or parts.username
+        ):
+            raise ValueError("a FHIR base URL is http(s)://host[:port]/path, without credentials or query")
+        self.base_url = base_url.rstrip("/")
+        self._transport = Transport(credentials or Credentials(), verify, limits or Limits(), timing or Timing())
+        self._search_parameters: Mapping[str, frozenset[str]] | None = None
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def read(self, reference: str, *, no_cache: bool = True) -> Resource:
+        """The current version of `Type/id`; an absolute or versioned reference is cut down to that and asked of this server."""
+        path = literal(reference)
+        if not path:
+            raise Refused("fhir.not-found", "reference", "not a literal reference to a resource")
+        answer = self._call("GET", path, headers=_NO_CACHE if no_cache else {})
+        resource = _present(answer, f"GET {path.partition('/')[0]}")
+        if resource["resourceType"] != path.partition("/")[0]:
+            raise _not_fhir(f"GET {path.partition('/')[0]}", "the server answered with another type")
+        return resource
+
+    def search(self, resource_type: str, params: Params, *, limit: int, no_cache: bool = True) -> tuple[Resource, ...]:
+        """The matches, at most `limit`, without repetitions; every page but none of its included or outcome entries."""
+        found: dict[str, Resource] = {}
+        for page in self._pages(resource_type, (*params, ("_count", str(min(PAGE_SIZE, limit)))), no_cache):
+            for resource in _matches(page, resource_type):
+                found[resource["id"]] = resource
+                if len(found) == limit:
+                    return tuple(found.values())
+        return tuple(found.values())
+
+    def transaction(self, bundle: Resource) -> Resource:
+        """Post a transaction Bundle; the server's transaction-response. Uncertain where it may have been done."""
+        return _present(self._call("POST", "", body=bundle), "POST Bundle")
+
+    def create_unless(self, resource: Resource, condition: str) -> Resource:
+        """Conditional create (R4 §3.1.0.8.1): the new resource, or the one that `condition`, a search, finds already."""
+        kind = resource["resourceType"]
+        headers = {"If-None-Exist": condition, "Prefer": "return=representation"}
+        return _present(self._call("POST", kind, body=resource, headers=headers), f"POST {kind}")
+
+    def update(self, reference: str, resource: Resource) -> Resource:
+        """PUT by id; the resource as kept."""
+        answer = self._call("PUT", reference, body=resource, headers={"Prefer": "return=representation"})
+        return _present(answer, f"PUT {resource['resourceType']}")
+
+    def delete(self, reference: str) -> None:
+        """DELETE by id."""
+        self._call("DELETE", reference)
+
+    def search_parameters(self) -> Mapping[str, frozenset[str]]:
+        """Resource type -> search parameters, as the CapabilityStatement says (R4 §5.2). Asked once."""
+        with self._lock:
+            if self._search_parameters is None:
+                statement = _present(self._call("GET", "metadata"), "GET metadata")
+                self._search_parameters = _search_parameters(statement)
+            return self._search_parameters
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Params = (),
+        body: Resource | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        where = f"{method} {path.partition('/')[0] or 'Bundle'}"
+        url = f"{self.base_url}/{path}" if path else self.base_url
+        return self._transport.exchange(Call(method, url, where, params, body, headers or {}))
+
+    def _pages(self, resource_type: str, params: Params, no_cache: bool) -> Iterator[Resource]:
+        where = f"GET {resource_type}"
+        page = _bundle(self._call("GET", resource_type, params=params, headers=_NO_CACHE if no_cache else {}), where)
+        seen: set[str] = set()
+        while True:
+            yield page
+            link = _next_link(page)
+            if not link:
+                return
+            url = self._own(link, where)
+            if url in seen:
+                raise _not_fhir(where, "the pages of the search go round in a circle")
+            seen.add(url)
+            try:
+                page = _bundle(self._transport.exchange(Call("GET", url, where)), where)
+            except Refused as refusal:
+                if refusal.code != "fhir.not-found":
+                    raise
+                raise Unavailable(
+                    "fhir.page-expired", where, "the server forgot the search between two pages"
+                ) from None
+
+    def _own(self, link: str, where: str) -> str:
+        """The next page under the configured base, credentials go nowhere else. Behind a proxy only scheme and port may differ."""
+        base = urlsplit(self.base_url)
+        try:
+            target = urlsplit(urljoin(f"{self.base_url}/", link))
+        except ValueError:
+            raise _not_fhir(where, "the link to the next page is no URL") from None
+        path = target.path.rstrip("/")
+        inside = path == base.path or path.startswith(f"{base.path}/")
+        if target.hostname != base.hostname or not inside or ".." in path.split("/"):
+            raise Unavailable(
+                "fhir.foreign-page", where, "the next page is on another server; set fhir.base_url to its own name"
+            )
+        return urlunsplit((base.scheme, base.netloc, path, target.query, ""))
+
+
+def _not_fhir(where: str, explanation: str) -> Unavailable:
+    return Unavailable("fhir.not-fhir", where, explanation)
+
+
+def _present(answer: Answer, where: str) -> Resource:
+    if answer.resource is None:
+        raise _not_fhir(where, "the answer has no body")
+    return answer.resource
+
+
+def _bundle(answer: Answer, where: str) -> Resource:
+    bundle = _present(answer, where)
+    if bundle["resourceType"] != "Bundle":
+        raise _not_fhir(where, "the answer to a search is not a Bundle")
+    return bundle
+
+
+def _matches(page: Resource, resource_type: str) -> list[Resource]:
+    """Entries without a search mode are matches: it is optional (R4 §3.1.1.5)."""
+    try:
+        return [
+            entry["resource"]
+            for entry in page.get("entry", ())
+            if entry.get("resource")
+            and entry.get("search", {}).get("mode", "match") == "match"
+            and entry["resource"]["resourceType"] == resource_type
+            and entry["resource"]["id"]
+        ]
+    except (AttributeError, KeyError, TypeError):
+        raise _not_fhir(f"GET {resource_type}", "the entries of the search Bundle are malformed") from None
+
+
+def _next_link(page: Resource) -> str:
+    try:
+        return next((str(link["url"]) for link in page.get("link", ()) if link["relation"] == "next"), "")
+    except (KeyError, TypeError):
+        raise _not_fhir("GET Bundle", "the links of the search Bundle are malformed") from None
+
+
+def _search_parameters(statement: Resource) -> dict[str, frozenset[str]]:
+    try:
+        return {
+            resource["type"]: frozenset(parameter["name"] for parameter in resource.get("searchParam", ()))
+            for rest in statement.get("rest", ())
+            for resource in rest.get("resource", ())
+        }
+    except (AttributeError, KeyError, TypeError):
+        raise _not_fhir("GET metadata", "the CapabilityStatement is malformed") from None
