@@ -42,14 +42,21 @@ class JobSeen:
     orders: frozenset[str] = field(repr=False)  # every identifier of the order
 
 
-def job_seen(line: Mapping[str, Any], doors: Iterable[str]) -> JobSeen:
-    """From a line of `jobs list --json`."""
+def job_seen(line: Mapping[str, Any], history: Iterable[Mapping[str, Any]] = ()) -> JobSeen:
+    """From a line of `jobs list --json` and, where an order may have come twice, the history of `jobs show --json`.
+
+    A message that is repeated byte for byte is answered from the store and never becomes an order again. An order that the history
+    calls `received-again` therefore came by the other door.
+    """
+    doors = {line["source"]}
+    if any(entry["event"] == "received-again" for entry in history):
+        doors = {"fhir", "hl7v2"}
     return JobSeen(
         id=line["job"],
         status=line["status"],
         stage=line["stage"],
         reason=line["reason"],
-        doors=tuple(sorted(set(doors))),
+        doors=tuple(sorted(doors)),
         orders=frozenset(line[key] for key in ("placer", "filler", "accession") if line[key]),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from fhir_bridge.practice import film
 from fhir_bridge.practice.bridge_process import BridgeProcess
@@ -54,13 +55,13 @@ class Play:
         self._answers = {story.name: [] for story in self.stories}
         self._orders_placed = self.record.count_service_requests()
         deadline = time.monotonic() + deadline_seconds
-        self._advance(())
-        verdict = self._judge(self._jobs())
-        while not verdict.passed and time.monotonic() < deadline and self.bridge.is_alive():
-            time.sleep(self.poll_seconds)
+        while True:
             jobs = self._jobs()
             self._advance(jobs)
-            verdict = self._judge(jobs)
+            over = time.monotonic() >= deadline or not self.bridge.is_alive()
+            if over or self._judge(jobs).passed:
+                break
+            time.sleep(self.poll_seconds)
         time.sleep(self.settle_seconds)
         return self._judge(self._jobs())
 
@@ -79,7 +80,7 @@ class Play:
         elif step is Step.SEND_AGAIN:
             answers.append(self.ris.send_again())
         elif step is Step.SEND_GARBAGE:
-            answers.append(self.ris.send_unreadable(GARBAGE))
+            answers.append(self.ris.send(GARBAGE))
         elif step is Step.PLACE:
             self.record.place(story, now)
             self._orders_placed += 1
@@ -88,13 +89,20 @@ class Play:
         self.tell(f"{story.name}: {step}" + (f", answered {answers[-1]}" if step.startswith("send") else ""))
 
     def _jobs(self) -> tuple[JobSeen, ...]:
-        return tuple(job_seen(line, (line["source"],)) for line in self.bridge.jobs())
+        return tuple(self._with_history(line) for line in self.bridge.jobs())
+
+    def _with_history(self, line: dict[str, Any]) -> JobSeen:
+        job = job_seen(line)
+        if job.status == "done" and any(story.arrives_again and belongs(story, job.orders) for story in self.stories):
+            return job_seen(line, self.bridge.job(job.id)["history"])
+        return job
 
     def _judge(self, jobs: Sequence[JobSeen]) -> Verdict:
         reports = self.record.reports()
         outcomes = tuple(outcome_of(story, self._answers[story.name], jobs, reports) for story in self.stories)
         problems = strays(self.stories, reports, self._orders_placed, self.record.count_service_requests())
-        return Verdict(outcomes, differences(outcomes, self.expected), problems)
+        unplayed = tuple(f"{story}: {steps[0]} never came about" for story, steps in self._steps.items() if steps)
+        return Verdict(outcomes, differences(outcomes, self.expected), problems + unplayed)
 
 
 def _waits_for_images(story: Story, jobs: Sequence[JobSeen]) -> bool:

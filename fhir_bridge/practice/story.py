@@ -87,6 +87,11 @@ class Story:
         return f"CANARY-A{self.number:02d}"
 
     @property
+    def arrives_again(self) -> bool:
+        """Whether the order reaches the bridge more than once."""
+        return sum(step in (Step.SEND_NEW, Step.SEND_AGAIN, Step.PLACE) for step in self.steps) > 1
+
+    @property
     def study_instance_uid(self) -> str:
         return uid(self.name)
 
@@ -124,7 +129,7 @@ STORIES: tuple[Story, ...] = (
         "both-doors",
         "one order by HL7 v2 and by the FHIR server",
         4,
-        (_S.SEND_NEW, _S.AWAIT_IMAGES, _S.PLACE, _S.FILM),
+        (_S.PLACE, _S.SEND_NEW, _S.AWAIT_IMAGES, _S.FILM),
         film="person136_bacteria_649.jpeg",
         sex="M",
     ),

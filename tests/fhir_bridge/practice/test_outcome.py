@@ -62,15 +62,27 @@ def test_a_second_job_and_a_second_report_show() -> None:
     assert (seen.reports, seen.report_status) == ("2", "preliminary | preliminary")
 
 
+LINE = {
+    "job": "J1", "status": "held", "stage": "context", "reason": "patient.not-found", "source": "hl7v2",
+    "placer": "CANARY-P01", "filler": "", "accession": "CANARY-A01", "study_instance_uid": "", "models": [],
+    "created": "2026-11-02T09:15:00Z", "updated": "2026-11-02T09:15:00Z",
+}  # fmt: skip
+
+
 def test_a_line_of_the_command_is_read() -> None:
-    line = {
-        "job": "J1", "status": "held", "stage": "context", "reason": "patient.not-found", "source": "hl7v2",
-        "placer": "CANARY-P01", "filler": "", "accession": "CANARY-A01", "study_instance_uid": "", "models": [],
-        "created": "2026-11-02T09:15:00Z", "updated": "2026-11-02T09:15:00Z",
-    }  # fmt: skip
-    assert job_seen(line, ("hl7v2", "fhir", "hl7v2")) == JobSeen(
-        "J1", "held", "context", "patient.not-found", ("fhir", "hl7v2"), frozenset(("CANARY-P01", "CANARY-A01"))
+    assert job_seen(LINE) == JobSeen(
+        "J1", "held", "context", "patient.not-found", ("hl7v2",), frozenset(("CANARY-P01", "CANARY-A01"))
     )
+
+
+@pytest.mark.parametrize("source", ["hl7v2", "fhir"])
+def test_an_order_received_again_came_by_the_other_door(source) -> None:
+    history = [{"event": "created"}, {"event": "received-again"}, {"event": "received-again"}]
+    assert job_seen({**LINE, "source": source}, history).doors == ("fhir", "hl7v2")
+
+
+def test_only_orders_that_come_more_than_once_arrive_again() -> None:
+    assert {story.name for story in STORIES if story.arrives_again} == {"both-doors", "sent-twice"}
 
 
 def test_the_expected_ends_differ_in_nothing() -> None:
