@@ -1,9 +1,13 @@
 """What every test gets: the canary guard, the count of real parts, a frozen clock, a folder for the data."""
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
+from fhir_bridge import log
 from tests.support.canary_guard import CanaryGuard, watched_files
 from tests.support.frozen_clock import FrozenClock
 from tests.support.skip_count import SkipCount
@@ -16,6 +20,19 @@ pytest_plugins = ["pytester"]  # for the tests of these two plugins
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(SkipCount(), "skip-count")
     config.pluginmanager.register(CanaryGuard(), "canary-guard")
+
+
+@pytest.fixture(autouse=True)
+def strict_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A log field that is not on the allow-list is an error in tests; what a test configures is undone after it."""
+    monkeypatch.setattr(log, "_strict", True)
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(False)
+    structlog.reset_defaults()
 
 
 NOTES = pytest.StashKey[list[str]]()

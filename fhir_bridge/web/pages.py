@@ -20,10 +20,10 @@ MASK = "••••"
 STEP_WORDS: Mapping[Stage, str] = {
     Stage.CONTEXT: "Find the patient's context",
     Stage.STUDY: "Wait for the images and fetch them",
-    Stage.DEIDENTIFY: "De-identify",
+    Stage.DEIDENTIFY: "Take the identity off, images and context",
     Stage.ANALYSE: "Check quality, run the model",
     Stage.REPORT: "Write the report",
-    Stage.DELIVER: "Deliver",
+    Stage.DELIVER: "Send it to each destination",
 }
 
 

@@ -29,7 +29,7 @@ class CanaryGuard:
     def pytest_configure(self, config: pytest.Config) -> None:
         self._listen(pytest.CaptureFixture, "readouterr", lambda read: f"{read.out}{read.err}")
         self._listen(CliRunner, "invoke", lambda result: result.output)
-        self._listen(FlaskClient, "open", lambda r: f"{r.headers}{r.get_data(as_text=True)}")
+        self._listen(FlaskClient, "open", lambda r: f"{r.headers}{r.get_data().decode(errors='replace')}")
 
     def pytest_unconfigure(self, config: pytest.Config) -> None:
         self._patches.undo()
