@@ -16,6 +16,7 @@ from fhir_bridge.practice import patients
 from fhir_bridge.practice.story import Story
 
 _TIMEOUT_SECONDS = 60
+PNEUMONIA = "233604007"  # SNOMED CT; the question that the finding's Observation answers
 _HEADERS = {
     "Accept": "application/fhir+json",
     "Content-Type": "application/fhir+json",
@@ -33,7 +34,7 @@ class ReportSeen:
     orders: frozenset[str] = field(repr=False)  # identifiers of the orders in basedOn
     linked: bool  # basedOn is a literal reference to a ServiceRequest
     conclusions: tuple[str, ...]  # codes
-    findings: tuple[str, ...]  # codes of the coded values of its Observations
+    findings: tuple[str, ...]  # codes that its pneumonia Observations have as value
 
 
 class HospitalRecord:
@@ -107,6 +108,7 @@ def _seen(
     for reference in literal:
         values |= orders.get(reference, frozenset())
     results = [observations.get(_relative(result["reference"]), {}) for result in report.get("result", ())]
+    answers = [found["valueCodeableConcept"] for found in results if PNEUMONIA in _codes([found.get("code", {})])]
     return ReportSeen(
         reference=f"DiagnosticReport/{report['id']}",
         status=report["status"],
@@ -114,7 +116,7 @@ def _seen(
         orders=frozenset(values),
         linked=any(reference in orders for reference in literal),
         conclusions=_codes(report.get("conclusionCode", ())),
-        findings=_codes(found["valueCodeableConcept"] for found in results if "valueCodeableConcept" in found),
+        findings=_codes(answers),
     )
 
 

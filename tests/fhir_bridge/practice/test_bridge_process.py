@@ -7,10 +7,9 @@ from fhir_bridge.practice.bridge_process import BridgeProcess
 
 
 def test_a_bridge_that_cannot_start_is_an_error_that_names_its_output(tmp_path) -> None:
-    with BridgeProcess(tmp_path / "bridge", {"no_such_section.key": "1"}) as bridge:
-        with pytest.raises(BridgeError) as caught:
-            bridge.wait_until_ready()
-        assert not bridge.is_alive()
+    bridge = BridgeProcess(tmp_path / "bridge", {"no_such_section.key": "1"})
+    with bridge, pytest.raises(BridgeError) as caught:
+        bridge.wait_until_ready()
     assert caught.value.code == "practice.bridge-failed"
     assert str(bridge.log) in caught.value.explanation
     assert bridge.log.read_text()

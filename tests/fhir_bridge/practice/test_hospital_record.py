@@ -118,10 +118,12 @@ def report_page(server, report) -> None:
     observation = {
         "resourceType": "Observation",
         "id": "9",
+        "code": {"coding": [{"code": "233604007"}]},
         "valueCodeableConcept": {"coding": [{"code": "52101004"}]},
     }
+    sharpness = {"resourceType": "Observation", "id": "10", "code": {"coding": [{"code": "sharpness"}]}}
     page(server, "/fhir/ServiceRequest?_count=50", [order])
-    page(server, "/fhir/Observation?_count=50", [observation])
+    page(server, "/fhir/Observation?_count=50", [observation, sharpness])
     page(server, "/fhir/DiagnosticReport?_count=50", [report])
 
 
@@ -131,7 +133,7 @@ REPORT = {
     "status": "preliminary",
     "subject": {"reference": "Patient/practice-pneumonia"},
     "conclusionCode": [{"coding": [{"code": "233604007"}]}],
-    "result": [{"reference": "Observation/9"}],
+    "result": [{"reference": "Observation/9"}, {"reference": "Observation/10"}],
 }
 
 
