@@ -10,12 +10,18 @@ Anything else is our bug. Every error has a stable `code` (a slug, listed in doc
 patient data: it may be logged, shown and sent. The libraries raise errors of their own with `code` and `where`; `classify` reads them.
 """
 
+import traceback
+import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Generic, TypeVar
 
 from hl7_listener.refusal import MessageRefused
 from inference.refusal import InferenceRefused
 from mappings.refusal import MappingRefused
+
+T = TypeVar("T")
 
 
 class BridgeError(Exception):
@@ -70,6 +76,8 @@ class Classified:
     where: str = ""
     explanation: str = ""
     retry_after: float | None = None
+    error_id: str = ""  # of a bug: the log line that holds its frames
+    frames: tuple[str, ...] = ()  # file:line of a bug, innermost last
 
 
 _DISPOSITIONS: tuple[tuple[type[BridgeError], Disposition], ...] = (
@@ -89,6 +97,24 @@ def classify(error: Exception) -> Classified:
                 return Classified(disposition, error.code, error.where, error.explanation, retry_after)
     if isinstance(error, MessageRefused | MappingRefused | InferenceRefused):
         return Classified(Disposition.REFUSED, error.code, error.where, error.explanation)
-    return Classified(
-        Disposition.BUG, "internal.bug", type(error).__name__, "an error nobody foresaw; see the log by its error id"
+    frames = tuple(
+        f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)
     )
+    text = "an error nobody foresaw: see the log by its error id"
+    return Classified(Disposition.BUG, "internal.bug", type(error).__name__, text, None, uuid.uuid4().hex[:12], frames)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt(Generic[T]):
+    """What came of a call: its value, or its error reduced to what may be written down."""
+
+    value: T | None
+    error: Classified | None
+
+
+def attempt(call: Callable[[], T]) -> Attempt[T]:
+    """The one place that catches everything. A bug in one message or one step must not stop the others."""
+    try:
+        return Attempt(call(), None)
+    except Exception as error:  # noqa: BLE001 - see above; `classify` keeps type and frames, and drops the text
+        return Attempt(None, classify(error))

@@ -254,6 +254,9 @@ class JobStore(Protocol):
     def jobs(self, statuses: Iterable[str] = (), limit: int = 1000) -> tuple[Job, ...]:
         """Newest first."""
 
+    def job_counts(self) -> dict[str, int]:
+        """Jobs by status."""
+
     def history(self, job: str) -> tuple[HistoryEntry, ...]: ...
 
     def messages(self, limit: int = 100) -> tuple[StoredMessage, ...]: ...

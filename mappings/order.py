@@ -77,6 +77,8 @@ class Order:
             found.append(OrderKey("accession", "", self.accession.value))
         if self.placer:
             found.append(OrderKey("placer", self.placer.system or self.placer.namespace, self.placer.value))
+        if self.service_request:
+            found.append(OrderKey("service-request", "", self.service_request))
         return tuple(found)
 
 

@@ -38,13 +38,13 @@ class SqlDatabase:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """All of it is on disk when the block ends, or nothing is. Raises Unavailable `store.unavailable`."""
-        with self._lock, _in_our_words(), self._writer.begin() as connection:
+        with self._lock, in_our_words(), self._writer.begin() as connection:
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A consistent view. Raises Unavailable `store.unavailable`."""
-        with _in_our_words(), self._reader.begin() as connection:
+        with in_our_words(), self._reader.begin() as connection:
             yield connection
 
     def migrate(self) -> None:
@@ -80,7 +80,8 @@ def _engine(url: str, begin: str) -> Engine:
 
 
 @contextmanager
-def _in_our_words() -> Iterator[None]:
+def in_our_words() -> Iterator[None]:
+    """A failure of the database as Unavailable `store.unavailable`."""
     try:
         yield
     except DBAPIError as error:

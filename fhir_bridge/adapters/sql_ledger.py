@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, insert, o
 
 from fhir_bridge import encoding
 from fhir_bridge.adapters import sql_tables as t
+from fhir_bridge.adapters.sql_database import in_our_words
 from fhir_bridge.adapters.sql_rows import (
     JOB_COLUMNS,
     URGENCY,
@@ -35,7 +36,7 @@ class SqlLedger:
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
-        with self.connection.begin_nested():
+        with in_our_words(), self.connection.begin_nested():
             yield
 
     def find_message(self, key: MessageKey) -> StoredMessage | None:

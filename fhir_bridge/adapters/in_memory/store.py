@@ -1,0 +1,259 @@
+"""The twin of `sql_store`, `sql_ledger` and `artifact_folder`: the same contracts on dictionaries, for tests of what stands above."""
+
+import copy
+import hashlib
+import threading
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+from fhir_bridge.errors import Refused, StaleClaim
+from fhir_bridge.job import STAGES, Event, Job, Stage, Status, after, allows
+from fhir_bridge.ports import Claim, Clock, Delivery, HistoryEntry, KnownOrder, MessageKey, Notification, StoredMessage
+from mappings.order import Order, OrderKey
+
+
+@dataclass
+class State:
+    """All there is; put back as it was when a transaction fails."""
+
+    jobs: dict[str, Job] = field(default_factory=dict)  # in the order in which they came
+    lease_until: dict[str, datetime] = field(default_factory=dict)
+    losses: dict[str, int] = field(default_factory=dict)
+    keys: dict[OrderKey, str] = field(default_factory=dict)
+    tombstones: set[OrderKey] = field(default_factory=set)
+    messages: list[StoredMessage] = field(default_factory=list)
+    notifications: dict[int, Notification] = field(default_factory=dict)
+    wake_at: dict[int, datetime] = field(default_factory=dict)  # of a notification
+    artifacts: dict[tuple[str, Stage, str], str] = field(default_factory=dict)  # the latest is the last
+    deliveries: dict[tuple[str, str], Delivery] = field(default_factory=dict)
+    history: list[tuple[str, HistoryEntry]] = field(default_factory=list)
+
+    def remember(self, job: Job, event: str, reason: str, at: datetime) -> None:
+        """A line of the timeline."""
+        self.history.append((job.id, HistoryEntry(at, event, job.stage, job.status, reason)))
+
+    def require(self, claim: Claim) -> Job:
+        """The claimed job, if it still is this claim's. Raises StaleClaim."""
+        job = self.jobs[claim.job.id]
+        if job.fence != claim.fence or job.status is not Status.RUNNING:
+            raise StaleClaim(job.id)
+        return job
+
+
+class InMemoryLedger:
+    """`ports.Ledger`."""
+
+    def __init__(self, state: State, at: datetime) -> None:
+        self._state = state
+        self._at = at
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        with _all_or_nothing(self._state):
+            yield
+
+    def find_message(self, key: MessageKey) -> StoredMessage | None:
+        return next((m for m in reversed(self._state.messages) if m.key == key and m.answer in ("AA", "CA")), None)
+
+    def add_message(
+        self, key: MessageKey, raw: bytes, message_type: str, answer: str, *, peer: str,
+        error: tuple[str, str] = ("", ""), jobs: Sequence[str] = (),
+    ) -> int:  # fmt: skip
+        number = len(self._state.messages) + 1
+        self._state.messages.append(
+            StoredMessage(number, key, self._at, message_type, answer, *error, tuple(jobs), raw)
+        )
+        return number
+
+    def add_notification(self, notification: Notification, body: bytes) -> bool:
+        def same(other: Notification) -> bool:
+            return replace(other, id=0, status="", attempts=0, reason="") == replace(
+                notification, id=0, status="", attempts=0, reason=""
+            )
+
+        if notification.version_id and any(same(n) for n in self._state.notifications.values()):
+            return False
+        number = len(self._state.notifications) + 1
+        self._state.notifications[number] = replace(notification, id=number)
+        self._state.wake_at[number] = self._at
+        return True
+
+    def settle_notification(
+        self, notification: int, status: str, reason: str = "", wake_at: datetime | None = None
+    ) -> None:
+        known = self._state.notifications[notification]
+        self._state.notifications[notification] = replace(
+            known, status=status, reason=reason, attempts=known.attempts + 1
+        )
+        self._state.wake_at[notification] = wake_at or self._at
+
+    def orders_by_keys(self, keys: Sequence[OrderKey]) -> tuple[KnownOrder, ...]:
+        found = {self._state.keys[key] for key in keys if key in self._state.keys}
+        return tuple(KnownOrder(job.order, job) for job in self._state.jobs.values() if job.id in found)
+
+    def add_order(self, order: Order, source: str, *, held: str = "") -> str:
+        status = Status.HELD if held else Status.READY
+        job = Job(uuid.uuid4().hex, order, source, Stage.CONTEXT, status, held, 0, 0, self._at, self._at)
+        self._state.jobs[job.id] = job
+        if not held:
+            self._claim_keys(job.id, order)
+        self._state.remember(job, "received", held, self._at)
+        return job.id
+
+    def _claim_keys(self, job: str, order: Order) -> None:
+        for key in order.keys():  # noqa: SIM118 - a method of Order, not of a mapping
+            self._state.keys.setdefault(key, job)
+
+    def update_order(self, job: str, order: Order) -> None:
+        self._state.jobs[job] = replace(self._state.jobs[job], order=order, updated=self._at)
+        self._claim_keys(job, order)
+
+    def happen(self, job: str, event: Event, reason: str = "", stage: Stage | None = None) -> bool:
+        known = self._state.jobs.get(job)
+        if known is None or not allows(known.status, event) or (event is Event.CANCEL and self._is_sending(job)):
+            return False
+        moved = replace(
+            known, status=after(known.status, event), stage=stage or known.stage, reason=reason, attempts=0, memo="",
+            wake_at=None, fence=known.fence + 1, updated=self._at,
+        )  # fmt: skip
+        self._state.jobs[job] = moved
+        self._state.losses.pop(job, None)
+        if event in (Event.CHANGE, Event.REPLAY):
+            self._forget_from(job, moved.stage)
+        self._state.remember(moved, event, reason, self._at)
+        return True
+
+    def _is_sending(self, job: str) -> bool:
+        return any(d.job == job and d.status in ("sending", "delivered") for d in self._state.deliveries.values())
+
+    def _forget_from(self, job: str, stage: Stage) -> None:
+        later = STAGES[STAGES.index(stage) :]
+        for key in [key for key in self._state.artifacts if key[0] == job and key[1] in later]:
+            del self._state.artifacts[key]
+        for place, delivery in self._state.deliveries.items():
+            if delivery.job == job:
+                self._state.deliveries[place] = replace(delivery, status="pending", attempts=0)
+
+    def note(self, job: str, event: str, reason: str = "") -> None:
+        self._state.remember(self._state.jobs[job], event, reason, self._at)
+
+    def add_tombstones(self, keys: Sequence[OrderKey]) -> None:
+        self._state.tombstones.update(keys)
+
+    def has_tombstone(self, keys: Sequence[OrderKey]) -> bool:
+        return any(key in self._state.tombstones for key in keys)
+
+
+class InMemoryStore:
+    """`ports.JobStore`. Shares its `state` with `InMemoryQueue`."""
+
+    def __init__(self, clock: Clock, state: State | None = None) -> None:
+        self.state = state or State()
+        self.lock = threading.RLock()
+        self._clock = clock
+
+    @contextmanager
+    def transaction(self) -> Iterator[InMemoryLedger]:
+        with self.lock, _all_or_nothing(self.state):
+            yield InMemoryLedger(self.state, self._clock.now())
+
+    def job(self, job: str) -> Job | None:
+        return self.state.jobs.get(job)
+
+    def jobs(self, statuses: Iterable[str] = (), limit: int = 1000) -> tuple[Job, ...]:
+        wanted = tuple(statuses)
+        newest_first = reversed(self.state.jobs.values())
+        return tuple(job for job in newest_first if not wanted or job.status in wanted)[:limit]
+
+    def job_counts(self) -> dict[str, int]:
+        """Jobs by status."""
+        statuses = [str(job.status) for job in self.state.jobs.values()]
+        return {status: statuses.count(status) for status in statuses}
+
+    def history(self, job: str) -> tuple[HistoryEntry, ...]:
+        return tuple(entry for owner, entry in self.state.history if owner == job)
+
+    def messages(self, limit: int = 100) -> tuple[StoredMessage, ...]:
+        return tuple(replace(message, raw=b"") for message in reversed(self.state.messages))[:limit]
+
+    def message(self, message: int) -> StoredMessage | None:
+        return next((known for known in self.state.messages if known.id == message), None)
+
+    def due_notifications(self, limit: int = 20) -> tuple[Notification, ...]:
+        now = self._clock.now()
+        due = (n for n in self.state.notifications.values() if n.status == "ready" and self.state.wake_at[n.id] <= now)
+        return tuple(due)[:limit]
+
+    def record_artifact(self, claim: Claim, stage: Stage, inputs: str, content: str) -> None:
+        with self.lock:
+            self.state.require(claim)
+            self.state.artifacts.pop((claim.job.id, stage, inputs), None)
+            self.state.artifacts[claim.job.id, stage, inputs] = content
+
+    def artifact(self, job: str, stage: Stage, inputs: str) -> str | None:
+        return self.state.artifacts.get((job, stage, inputs))
+
+    def latest_artifact(self, job: str, stage: Stage) -> str | None:
+        found = [content for key, content in self.state.artifacts.items() if key[:2] == (job, stage)]
+        return found[-1] if found else None
+
+    def deliveries(self, job: str) -> tuple[Delivery, ...]:
+        return tuple(d for _, d in sorted(self.state.deliveries.items()) if d.job == job)
+
+    def begin_delivery(self, claim: Claim, destination: str) -> Delivery:
+        with self.lock:
+            self.state.require(claim)
+            fresh = Delivery(claim.job.id, destination, "pending")
+            known = self.state.deliveries.get((claim.job.id, destination), fresh)
+            if known.status == "delivered":
+                return known
+            begun = replace(known, status="sending", attempts=known.attempts + 1, reason="", updated=self._clock.now())
+            self.state.deliveries[claim.job.id, destination] = begun
+            return begun
+
+    def end_delivery(self, claim: Claim, delivery: Delivery) -> None:
+        with self.lock:
+            self.state.require(claim)
+            self.state.deliveries[delivery.job, delivery.destination] = replace(delivery, updated=self._clock.now())
+
+
+class InMemoryArtifacts:
+    """`ports.ArtifactStore`; its folders are real ones under `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._objects: dict[tuple[str, Stage, str], bytes] = {}
+
+    def put(self, job: str, stage: Stage, content: bytes) -> str:
+        digest = hashlib.sha256(content).hexdigest()
+        self._objects[job, stage, digest] = content
+        return digest
+
+    def get(self, job: str, stage: Stage, digest: str) -> bytes:
+        try:
+            return self._objects[job, stage, digest]
+        except KeyError:
+            raise Refused(
+                "store.artifact-missing", stage, "a stored result of this step is gone; replay the job"
+            ) from None
+
+    def folder(self, job: str, *, identified: bool) -> Path:
+        path = self._root / ("phi" if identified else "deidentified") / "jobs" / job
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+@contextmanager
+def _all_or_nothing(state: State) -> Iterator[None]:
+    before = copy.deepcopy(state.__dict__)
+    done = False
+    try:
+        yield
+        done = True
+    finally:
+        if not done:
+            state.__dict__.update(before)

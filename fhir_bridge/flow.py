@@ -1,0 +1,238 @@
+"""The six steps of a job, in the order in which an order is served. The file to read first.
+
+A step reads what the steps before it stored, and returns its artifact (`Next`), asks to be run later (`Wait`), or ends the job (`Done`).
+It raises Refused, Unavailable or Uncertain; `worker.py` decides what follows. Running a step again is harmless.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from fhir_bridge import encoding
+from fhir_bridge.deid.crossing import bring_back, cross, reopen
+from fhir_bridge.deid.pseudonym import ProjectKeys
+from fhir_bridge.deid.vault import Vault
+from fhir_bridge.errors import BridgeError, Refused, Unavailable, Uncertain
+from fhir_bridge.job import Job, Stage
+from fhir_bridge.ports import (
+    ArtifactStore,
+    Claim,
+    ClinicalRecord,
+    Clock,
+    ImageArchive,
+    JobStore,
+    Predictor,
+    ReportDelivery,
+)
+from fhir_bridge.rendezvous.completeness import Complete, Expired, Watch, fingerprint, judge, source_instances
+from fhir_bridge.rendezvous.identity import read_identity, require_match
+from fhir_bridge.result import report_of
+from fhir_bridge.study import ClinicalContext, RawStudy, StudyQuery
+from mappings.finding import Report
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a study may take. All in seconds; see settings `study.*`."""
+
+    quiet_seconds: float = 60
+    poll_seconds: float = 15
+    deadline_seconds: float = 7200
+
+
+@dataclass(frozen=True)
+class Kit:
+    """Everything a step may use. `compose.py` fills it."""
+
+    record: ClinicalRecord
+    archive: ImageArchive
+    predictor: Predictor
+    deliveries: tuple[ReportDelivery, ...]
+    store: JobStore
+    artifacts: ArtifactStore
+    keys: ProjectKeys
+    vault: Vault
+    clock: Clock
+    models: tuple[str, ...]
+    patience: Patience = Patience()
+
+    def read(self, job: Job, stage: Stage) -> bytes:
+        """What an earlier step stored. Raises Refused `store.artifact-missing`."""
+        digest = self.store.latest_artifact(job.id, stage)
+        if digest is None:
+            raise Refused("store.artifact-missing", stage, "an earlier step has no stored result; replay the job")
+        return self.artifacts.get(job.id, stage, digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """The step is done: store its artifact, go on."""
+
+    artifact: bytes
+    models: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Not yet. The job holds no worker until `wake_at`; `memo` is what the step wants to find again then."""
+
+    wake_at: datetime
+    reason: str
+    memo: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The job is finished; `reason` says why it has no result, where it has none."""
+
+    reason: str = ""
+
+
+Step = Callable[[Claim, Kit], Next | Wait | Done]
+
+
+def context(claim: Claim, kit: Kit) -> Next:
+    """Who the patient is on the FHIR server, and what is known there."""
+    order = claim.job.order
+    patient = kit.record.find_patient(order.patient)
+    reference = f"Patient/{patient['id']}"
+    found = kit.record.context_of(patient)
+    return Next(
+        encoding.dump(
+            replace(
+                found,
+                service_request=order.service_request or kit.record.find_service_request(order, reference),
+                imaging_study=kit.record.find_imaging_study(order.study_instance_uid, reference),
+            )
+        )
+    )
+
+
+def study(claim: Claim, kit: Kit) -> Next | Wait:
+    """Find the images, wait until they are complete, fetch them, and make sure whose they are."""
+    job, now = claim.job, kit.clock.now()
+    first_seen, watch = _recall(job.memo, now)
+    uid = _find_study(job, kit)
+    instances = kit.archive.list_instances(uid) if uid else ()
+    verdict = judge(
+        instances, watch, now, kit.patience.quiet_seconds, kit.patience.deadline_seconds, first_seen,
+        poll_seconds=kit.patience.poll_seconds,
+    )  # fmt: skip
+    if isinstance(verdict, Expired):
+        raise Refused(
+            verdict.reason, "study", "the images did not come, or never came to rest, before study.deadline_seconds"
+        )
+    if not isinstance(verdict, Complete):
+        wake_at = min(verdict.wake_at, now + timedelta(seconds=kit.patience.poll_seconds))
+        return Wait(
+            wake_at,
+            "study.not-complete-yet" if instances else "study.not-there-yet",
+            _remember(first_seen, verdict.watch),
+        )
+    raw = _fetch(job, uid, verdict.fingerprint, kit)
+    patient = encoding.load(ClinicalContext, kit.read(job, Stage.CONTEXT)).patient
+    require_match(read_identity(raw.files), job.order, patient, uid)
+    return Next(encoding.dump(raw))
+
+
+def deidentify(claim: Claim, kit: Kit) -> Next:
+    """Cross the boundary: from here on nothing says who the patient is."""
+    job = claim.job
+    raw = encoding.load(RawStudy, kit.read(job, Stage.STUDY))
+    known = encoding.load(ClinicalContext, kit.read(job, Stage.CONTEXT))
+    into = kit.artifacts.folder(job.id, identified=False) / "study"
+    return Next(cross(raw, known, job=job.id, into=into, keys=kit.keys, vault=kit.vault).manifest)
+
+
+def analyse(claim: Claim, kit: Kit) -> Next:
+    """The quality gate and the models, in their own process."""
+    folder = kit.artifacts.folder(claim.job.id, identified=False)
+    crossing = reopen(kit.read(claim.job, Stage.DEIDENTIFY), folder / "study")
+    predictions = kit.predictor.analyse(crossing.study, kit.models, _emptied(folder / "analysis"))
+    return Next(encoding.dump(predictions, encoding.PREDICTIONS), tuple(p.model for p in predictions))
+
+
+def report(claim: Claim, kit: Kit) -> Next:
+    """Numbers become coded findings, and pseudonyms the identifiers of this very job again."""
+    job = claim.job
+    predictions = encoding.load(encoding.PREDICTIONS, kit.read(job, Stage.ANALYSE))
+    known = encoding.load(ClinicalContext, kit.read(job, Stage.CONTEXT))
+    pictures = kit.artifacts.folder(job.id, identified=False) / "analysis"
+    originals = bring_back(predictions, job=job.id, vault=kit.vault)
+    return Next(encoding.dump(report_of(job, known, originals, pictures, issued=kit.clock.now())))
+
+
+def deliver(claim: Claim, kit: Kit) -> Done:
+    """To every destination that does not have it yet; one that fails does not keep it from the others."""
+    finished = encoding.load(Report, kit.read(claim.job, Stage.REPORT))
+    failures = [error for to in kit.deliveries if (error := _deliver_to(to, finished, claim, kit))]
+    if failures:
+        raise failures[0]
+    return Done(finished.reason)
+
+
+STEPS: dict[Stage, Step] = {
+    Stage.CONTEXT: context,
+    Stage.STUDY: study,
+    Stage.DEIDENTIFY: deidentify,
+    Stage.ANALYSE: analyse,
+    Stage.REPORT: report,
+    Stage.DELIVER: deliver,
+}
+
+
+def _find_study(job: Job, kit: Kit) -> str:
+    order = job.order
+    query = StudyQuery(order.study_instance_uid, order.accession.value if order.accession else "")
+    if query == StudyQuery():
+        raise Refused(
+            "study.key-missing", "order", "neither a Study Instance UID nor an accession number to find the images by"
+        )
+    found = kit.archive.find_studies(query)
+    if len(found) > 1:
+        raise Refused("study.ambiguous", "archive", "several studies bear the accession number of the order")
+    return found[0] if found else ""
+
+
+def _fetch(job: Job, uid: str, wanted: str, kit: Kit) -> RawStudy:
+    into = _emptied(kit.artifacts.folder(job.id, identified=True) / "study")
+    files = kit.archive.retrieve(uid, into)
+    if fingerprint(source_instances(kit.archive.list_instances(uid))) != wanted:
+        raise Unavailable("study.still-arriving", "archive", "instances came while the study was fetched")
+    return RawStudy(into, uid, files, wanted)
+
+
+def _deliver_to(to: ReportDelivery, finished: Report, claim: Claim, kit: Kit) -> BridgeError | None:
+    delivery = kit.store.begin_delivery(claim, to.destination)  # from here a cancel comes too late
+    if delivery.status == "delivered":
+        return None
+    try:
+        receipt = to.deliver(finished)
+    except (Refused, Unavailable, Uncertain) as error:
+        # an uncertain one stays `sending`: the order can no longer be cancelled as if nothing had gone out
+        status = "sending" if isinstance(error, Uncertain) else "pending"
+        kit.store.end_delivery(claim, replace(delivery, status=status, reason=error.code))
+        return error
+    kit.store.end_delivery(claim, replace(delivery, status="delivered", reference=receipt.reference))
+    return None
+
+
+def _emptied(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True)
+    return folder
+
+
+def _remember(first_seen: datetime, watch: Watch) -> str:
+    times = {"first_seen": first_seen.isoformat(), "since": watch.since.isoformat()}
+    return json.dumps(times | {"fingerprint": watch.fingerprint})
+
+
+def _recall(memo: str, now: datetime) -> tuple[datetime, Watch | None]:
+    if not memo:
+        return now, None
+    kept = json.loads(memo)
+    return datetime.fromisoformat(kept["first_seen"]), Watch(kept["fingerprint"], datetime.fromisoformat(kept["since"]))

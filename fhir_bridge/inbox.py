@@ -1,0 +1,102 @@
+"""Notifications of the FHIR server become orders. A notification is only a hint: the resource is read again, never believed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from fhir_bridge import log
+from fhir_bridge.errors import Classified, Disposition, Refused, attempt
+from fhir_bridge.intake import IntakePolicy, accept_order
+from fhir_bridge.job import Event
+from fhir_bridge.ports import ClinicalRecord, Clock, JobStore, Notification
+from fhir_bridge.study import Resource
+from mappings.fhir_order import order_from
+from mappings.order import Order, OrderKey
+
+RETRY_SECONDS = (1, 2, 5, 10, 30, 60)
+OWN_TAG = ("urn:fhir-bridge:tag", "ai-result")
+
+
+@dataclass(frozen=True, slots=True)
+class Inbox:
+    """Works off the stored notifications, oldest first."""
+
+    store: JobStore
+    record: ClinicalRecord
+    policy: IntakePolicy
+    clock: Clock
+
+    def settle_due(self) -> int:
+        """How many notifications were settled, put off or quarantined."""
+        due = self.store.due_notifications()
+        for notification in due:
+            self._settle(notification)
+        return len(due)
+
+    def _settle(self, notification: Notification) -> None:
+        read = attempt(lambda: self._order_of(notification))
+        if read.error is not None:
+            self._put_off_or_quarantine(notification, read.error)
+            return
+        with self.store.transaction() as ledger:
+            if notification.method == "DELETE":
+                for known in ledger.orders_by_keys([OrderKey("service-request", "", _reference(notification))]):
+                    if not ledger.happen(known.job.id, Event.CANCEL, "order.deleted"):
+                        ledger.note(known.job.id, "cancel-ignored", f"order.{known.job.status}")
+            elif read.value is not None:
+                accept_order(ledger, read.value, "fhir")
+            ledger.settle_notification(notification.id, "done", "" if read.value else "notification.no-order")
+
+    def _order_of(self, notification: Notification) -> Order | None:
+        """The order as it stands on the server now; None where the resource is none of our business."""
+        if notification.method == "DELETE":
+            return None
+        if notification.resource_type == "ServiceRequest":
+            return self._order(self.record.read(_reference(notification)), None)
+        if notification.resource_type == "ImagingStudy":
+            study = self.record.read(_reference(notification))
+            requests = [r for r in _references(study.get("basedOn")) if r.startswith("ServiceRequest/")]
+            return self._order(self.record.read(requests[0]), study) if requests and not is_ours(study) else None
+        raise Refused("notification.type", "hook", "neither a ServiceRequest nor an ImagingStudy")
+
+    def _order(self, request: Resource, study: Resource | None) -> Order | None:
+        if not _is_imaging(request, self.policy.order_categories):
+            return None
+        subject = request.get("subject", {}).get("reference", "")
+        if not subject.startswith("Patient/"):
+            raise Refused("order.patient-identifier-missing", "ServiceRequest.subject", "not a reference to a Patient")
+        return order_from(request, self.record.read(subject), study, self.policy.sender.authorities)
+
+    def _put_off_or_quarantine(self, notification: Notification, error: Classified) -> None:
+        log.event("notification.not-settled", notification=notification.id, code=error.code, where=error.where,
+                  error_id=error.error_id, frames=error.frames)  # fmt: skip
+        with self.store.transaction() as ledger:
+            if error.disposition is Disposition.UNAVAILABLE:
+                wait = RETRY_SECONDS[min(notification.attempts, len(RETRY_SECONDS) - 1)]
+                ledger.settle_notification(
+                    notification.id, "ready", error.code, self.clock.now() + timedelta(seconds=wait)
+                )
+            else:
+                ledger.settle_notification(notification.id, "quarantined", f"{error.code} {error.error_id}".strip())
+
+
+def is_ours(resource: Resource) -> bool:
+    """Our own results trigger Subscriptions too: they bear our tag."""
+    tags = resource.get("meta", {}).get("tag", ())
+    return any((tag.get("system"), tag.get("code")) == OWN_TAG for tag in tags)
+
+
+def _is_imaging(request: Resource, wanted: frozenset[str]) -> bool:
+    """By category, where the order has one and the site has a list."""
+    codes = {
+        coding.get("code", "") for category in request.get("category", ()) for coding in category.get("coding", ())
+    }
+    return not codes or not wanted or bool(codes & wanted)
+
+
+def _reference(notification: Notification) -> str:
+    return f"{notification.resource_type}/{notification.resource_id}"
+
+
+def _references(values: Sequence[Resource] | None) -> list[str]:
+    return [value.get("reference", "") for value in values or ()]

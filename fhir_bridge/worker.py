@@ -1,0 +1,166 @@
+"""Claim a job, run its next step, record the result, again. And the same for notifications of the FHIR server."""
+
+import hashlib
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from fhir_bridge import encoding, log
+from fhir_bridge.errors import Classified, Disposition, attempt
+from fhir_bridge.flow import STEPS, Done, Kit, Next, Wait
+from fhir_bridge.job import STAGES, Event, Job, Stage, next_stage
+from fhir_bridge.ports import Claim, JobQueue, Move
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """When to try again, and how often."""
+
+    max_attempts: int = 10
+    backoff_seconds: float = 2
+    backoff_cap_seconds: float = 300
+
+    def delay(self, attempts: int, wanted: float | None = None) -> timedelta:
+        """Exponential with full jitter from half the step upwards; a peer's own Retry-After is honoured, capped."""
+        step = min(self.backoff_cap_seconds, self.backoff_seconds * 2 ** min(attempts, 16))
+        jittered = step * random.uniform(0.5, 1)  # noqa: S311 - spreads load, guards nothing
+        return timedelta(seconds=max(jittered, min(wanted or 0, self.backoff_cap_seconds)))
+
+
+class Worker:
+    """`threads` threads over one queue. Survives the loss of store, FHIR server and archive: it waits and goes on."""
+
+    def __init__(
+        self,
+        queue: JobQueue,
+        kit: Kit,
+        retry: Retry,
+        *,
+        threads: int,
+        settle_notifications: Callable[[], int],
+        lease_seconds: float,
+    ) -> None:
+        self._queue = queue
+        self._kit = kit
+        self._retry = retry
+        self._settle = settle_notifications
+        self._lease_seconds = lease_seconds
+        self._stopping = threading.Event()
+        self._news = threading.Condition()
+        self._threads = [
+            threading.Thread(target=self._loop, args=(f"worker-{n}", self.run_once), name=f"worker-{n}")
+            for n in range(threads)
+        ]
+        self._threads.append(
+            threading.Thread(target=self._loop, args=("inbox", lambda _: self._settle() > 0), name="inbox")
+        )
+
+    def start(self) -> None:
+        """Begin to work."""
+        for thread in self._threads:
+            thread.start()
+
+    def wake(self) -> None:
+        """There may be something to do: do not wait for the next look."""
+        with self._news:
+            self._news.notify_all()
+
+    def stop(self, timeout_seconds: float) -> None:
+        """Let running steps end; what does not end in time is taken over at the next start."""
+        self._stopping.set()
+        self.wake()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(timeout_seconds)
+
+    def run_once(self, name: str) -> bool:
+        """One step of one job; False where there was nothing to do."""
+        claim = self._queue.claim(name)
+        if claim is None:
+            return False
+        with _Heartbeat(self._queue, claim, self._lease_seconds / 3):
+            tried = attempt(lambda: run_step(claim, self._kit))
+        if tried.error is not None and tried.error.disposition is Disposition.STALE:
+            log.event("job.claim-lost", job=claim.job.id, stage=claim.job.stage)
+            return True
+        move = self._failed(claim.job, tried.error) if tried.error else _succeeded(claim.job, tried.value)
+        self._queue.record(claim, move)
+        return True
+
+    def _failed(self, job: Job, error: Classified) -> Move:
+        log.event(
+            "job.step-failed", job=job.id, stage=job.stage, code=error.code, where=error.where, disposition=error.disposition,
+            error_id=error.error_id, frames=error.frames, attempts=job.attempts + 1,
+        )  # fmt: skip
+        if error.disposition in (Disposition.REFUSED, Disposition.BUG):
+            reason = f"{error.code} {error.error_id}".strip()
+            return Move(Event.HOLD, job.stage, reason, attempts=job.attempts + 1)
+        attempts = job.attempts + 1
+        if attempts >= self._retry.max_attempts:
+            return Move(Event.EXHAUST, job.stage, error.code, attempts=attempts)
+        wake_at = self._kit.clock.now() + self._retry.delay(attempts, error.retry_after)
+        return Move(Event.WAIT, job.stage, error.code, wake_at, attempts, memo=job.memo)
+
+    def _loop(self, name: str, once: Callable[[str], bool]) -> None:
+        while not self._stopping.is_set():
+            turn = attempt(lambda: once(name))
+            if turn.error is not None:
+                log.event("worker.store-trouble", worker=name, code=turn.error.code, where=turn.error.where,
+                          error_id=turn.error.error_id, frames=turn.error.frames)  # fmt: skip
+            if turn.value:
+                continue
+            with self._news:
+                self._news.wait(0.5 if turn.error is None else 2)
+
+
+class _Heartbeat:
+    """Renews the lease while a step runs longer than expected; a stale claim is found out at the next write."""
+
+    def __init__(self, queue: JobQueue, claim: Claim, every_seconds: float) -> None:
+        self._queue, self._claim, self._every = queue, claim, every_seconds
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+
+    def _beat(self) -> None:
+        while not self._over.wait(self._every):
+            if attempt(lambda: self._queue.renew(self._claim)).error:
+                return
+
+
+def run_step(claim: Claim, kit: Kit) -> Next | Wait | Done:
+    """The job's next step. Its artifact is on disk and indexed before this returns; a step that ran on the same inputs is not run again."""
+    job = claim.job
+    inputs = inputs_digest(job, kit)
+    if kit.store.artifact(job.id, job.stage, inputs):
+        return Next(b"")
+    log.event("job.step", job=job.id, stage=job.stage)
+    result = STEPS[job.stage](claim, kit)
+    if isinstance(result, Next):
+        kit.store.record_artifact(claim, job.stage, inputs, kit.artifacts.put(job.id, job.stage, result.artifact))
+    return result
+
+
+def inputs_digest(job: Job, kit: Kit) -> str:
+    """SHA-256 over the order and the artifacts of all earlier steps: what this step reads."""
+    digest = hashlib.sha256(encoding.dump(job.order))
+    for stage in STAGES[: STAGES.index(job.stage)]:
+        digest.update((kit.store.latest_artifact(job.id, stage) or "").encode())
+    return digest.hexdigest()
+
+
+def _succeeded(job: Job, result: Next | Wait | Done | None) -> Move:
+    if isinstance(result, Wait):
+        return Move(Event.WAIT, job.stage, result.reason, result.wake_at, attempts=0, memo=result.memo)
+    if isinstance(result, Next):
+        following = next_stage(job.stage)
+        assert following is not None  # noqa: S101 - the last step returns Done
+        return Move(Event.ADVANCE, following, models=result.models)
+    return Move(Event.FINISH, Stage.DELIVER, result.reason if result else "")
