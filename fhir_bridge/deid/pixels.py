@@ -1,0 +1,130 @@
+"""The pixel policy for CR and DX (facts of PS3.15 §E.3.1, Clean Pixel Data): which pixels may cross untouched.
+
+An original, primary image without burned-in annotation crosses as it is; whatever else might hold words in its pixels waits
+for a person. Raises Refused `deid.burned-in-annotation`, `deid.pixels-unverified`, `deid.dicom-unreadable`.
+"""
+
+import re
+import struct
+from collections.abc import Mapping
+
+from fhir_bridge.deid.elements import PIXEL_DATA, Element, Encoding, unreadable, write_element, write_fragments
+from fhir_bridge.deid.gates import plain_text
+from fhir_bridge.errors import Refused
+
+_ROWS, _COLUMNS, _SAMPLES, _BITS_ALLOCATED, _FRAMES = 0x00280010, 0x00280011, 0x00280002, 0x00280100, 0x00280008
+_IMAGE_TYPE, _BURNED_IN, _PHOTOMETRIC = 0x00080008, 0x00280301, 0x00280004
+_GREY = ("MONOCHROME1", "MONOCHROME2")
+_OVERLAY_GROUPS = range(0x6000, 0x6020, 2)  # PS3.5 §7.6
+_KNOWN_WRITERS = re.compile(
+    rb"(Created by OpenJPEG version [0-9.]+|Kakadu-v[0-9.]+|LEAD Technologies( Inc\.)? V[0-9.]+)\0?"
+)
+
+
+def check_pixels(elements: Mapping[int, Element]) -> None:
+    """Refuse an image whose pixels may show who the patient is."""
+    burned_in = _text(elements, _BURNED_IN)
+    if burned_in not in ("", "NO"):
+        raise Refused("deid.burned-in-annotation", "0028,0301", "the image says that its pixels hold identifying text")
+    image_type = [part.strip() for part in _text(elements, _IMAGE_TYPE).split("\\")]
+    if image_type[:2] != ["ORIGINAL", "PRIMARY"]:
+        raise _unverified(_IMAGE_TYPE, "only original primary images cross unseen")
+    if _text(elements, _PHOTOMETRIC) not in _GREY or _number(elements, _SAMPLES) != 1:
+        raise _unverified(_PHOTOMETRIC, "a CR or DX image is greyscale")
+    if _text(elements, _FRAMES) not in ("", "1"):
+        raise _unverified(_FRAMES, "a CR or DX image has one frame")
+    for group in _OVERLAY_GROUPS:
+        _check_overlay(elements, group)
+
+
+def _check_overlay(elements: Mapping[int, Element], group: int) -> None:
+    """A retired overlay lies in the unused bits of the pixels (PS3.3-2004 §C.9.2), where removing the group does not reach it."""
+    has_group = any(tag >> 16 == group for tag in elements)
+    if has_group and (group << 16 | 0x3000) not in elements:
+        raise _unverified(group << 16 | 0x0010, "an overlay lies in the unused bits of the pixels")
+
+
+def write_pixels(elements: Mapping[int, Element], encoding: Encoding) -> list[bytes | memoryview]:
+    """Pixel Data as it came; a native one is cut to the size of the image, since what follows is no pixel."""
+    element = elements.get(PIXEL_DATA)
+    if element is None:
+        raise unreadable(PIXEL_DATA)
+    if element.undefined_length:
+        _check_fragments(element)
+        return write_fragments(element, encoding)
+    bits = _number(elements, _ROWS) * _number(elements, _COLUMNS) * _number(elements, _BITS_ALLOCATED)
+    size = (bits + 7) // 8
+    if not 0 < size <= len(element.value):
+        raise unreadable(PIXEL_DATA)
+    vr = "OB" if element.vr == "OB" else "OW"
+    return write_element(PIXEL_DATA, vr, element.value[:size], encoding)
+
+
+def _check_fragments(element: Element) -> None:
+    """The comments of JPEG and JPEG 2000 codestreams are text that no attribute rule reaches."""
+    for position, length in _fragments(element.value):
+        fragment = element.value[position : position + length]
+        if any(_KNOWN_WRITERS.fullmatch(comment) is None for comment in _comments(fragment)):
+            raise _unverified(PIXEL_DATA, "the compressed image carries a comment")
+
+
+def _fragments(value: memoryview) -> list[tuple[int, int]]:
+    found, position = [], 0
+    while position < len(value):
+        tag, length = struct.unpack_from("<4sL", value, position)
+        if tag != b"\xfe\xff\x00\xe0" or position + 8 + length > len(value):
+            raise unreadable(PIXEL_DATA)
+        found.append((position + 8, length))
+        position += 8 + length
+    return found[1:]  # the first is the Basic Offset Table
+
+
+def _comments(codestream: memoryview) -> list[bytes]:
+    """Text carriers in a codestream's main header: JPEG COM, APPn but JFIF and Adobe (T.81 §B.2.4.6), J2K COM (T.800 §A.9.2)."""
+    start = bytes(codestream[:4])
+    jpeg, jpeg_2000 = start[:2] == b"\xff\xd8", start == b"\xff\x4f\xff\x51"
+    if not jpeg and not jpeg_2000:
+        return []
+    stop = b"\xff\xda" if jpeg else b"\xff\x90"
+    comments, position = [], 2
+    while position + 4 <= len(codestream):
+        marker, length = struct.unpack_from(">2sH", codestream, position)
+        if marker == stop or marker[:1] != b"\xff":
+            break
+        content = bytes(codestream[position + 4 : position + 2 + length])
+        if jpeg_2000 and marker == b"\xff\x64":
+            comments.append(content[2:])  # after Rcom, the registration value
+        elif jpeg and _is_jpeg_comment(marker, content):
+            comments.append(content)
+        position += 2 + max(length, 2)
+    return comments
+
+
+def _is_jpeg_comment(marker: bytes, content: bytes) -> bool:
+    if marker == b"\xff\xfe":
+        return True
+    harmless = (marker == b"\xff\xe0" and content[:5] == b"JFIF\0" and len(content) == 14) or (
+        marker == b"\xff\xee" and content[:5] == b"Adobe" and len(content) == 12
+    )
+    return 0xE0 <= marker[1] <= 0xEF and not harmless
+
+
+def _unverified(tag: int, explanation: str) -> Refused:
+    return Refused("deid.pixels-unverified", f"{tag >> 16:04X},{tag & 0xFFFF:04X}", explanation)
+
+
+def _text(elements: Mapping[int, Element], tag: int) -> str:
+    element = elements.get(tag)
+    if element is None:
+        return ""
+    text = plain_text(element)
+    if text is None:
+        raise unreadable(tag)
+    return text
+
+
+def _number(elements: Mapping[int, Element], tag: int) -> int:
+    element = elements.get(tag)
+    if element is None or len(element.value) != 2:
+        raise unreadable(tag)
+    return int.from_bytes(element.value, "little" if element.encoding.little else "big")
