@@ -1,0 +1,73 @@
+"""The hospital's FHIR server as `ports.ClinicalRecord`: the patient, the order, and the clinical context, by identifier (DESIGN §4a, §6)."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+from fhir_bridge.adapters.fhir_client import FhirClient, Params, token
+from fhir_bridge.adapters.record_match import (
+    CONTEXT_TYPES,
+    patient_of,
+    reference_to,
+    service_request_of,
+    study_of,
+    usable,
+)
+from fhir_bridge.study import ClinicalContext, Resource
+from mappings.code_system import DICOM_UID
+from mappings.order import Identifier, Order, PatientIdentity
+
+MAX_CONTEXT_RESOURCES = 500  # of one type, the newest where the server can sort
+_MAX_MATCHES = 10  # of an identifier: more than one is too many already
+_PARALLEL_SEARCHES = 4
+_FILTERS: dict[str, Params] = {"Observation": (("category", "laboratory"),)}
+_NEWEST_FIRST = {
+    "Condition": "recorded-date",
+    "AllergyIntolerance": "date",
+    "Observation": "date",
+    "MedicationRequest": "authoredon",
+    "MedicationStatement": "effective",
+    "DiagnosticReport": "date",
+    "ImagingStudy": "started",
+}
+
+
+class FhirServerRecord:
+    """Reads past the server's search cache, for a stale answer is a wrong patient or a second order. Errors: see the port and `Transport`."""
+
+    def __init__(self, client: FhirClient) -> None:
+        self._client = client
+
+    def read(self, reference: str) -> Resource:
+        return self._client.read(reference)
+
+    def find_patient(self, patient: PatientIdentity) -> Resource:
+        return patient_of(patient, lambda identifier: self._with_identifier("Patient", identifier), self.read)
+
+    def find_service_request(self, order: Order, patient: str) -> str:
+        return service_request_of(
+            order, patient, lambda identifier: self._with_identifier("ServiceRequest", identifier), self.read
+        )
+
+    def find_imaging_study(self, study_instance_uid: str, patient: str) -> str:
+        """By the identifier that R4 §5.6 prescribes: system `urn:dicom:uid`, value `urn:oid:` and the UID."""
+        identifier = Identifier(f"urn:oid:{study_instance_uid}", DICOM_UID)
+        return study_of(patient, self._with_identifier("ImagingStudy", identifier))
+
+    def context_of(self, patient: Resource) -> ClinicalContext:
+        """A type that the server does not have is missing from `others`; one that it has, without resources, is an empty tuple there."""
+        reference = reference_to(patient)
+        supported = self._client.search_parameters()
+        types = [kind for kind in CONTEXT_TYPES if kind in supported]
+        with ThreadPoolExecutor(_PARALLEL_SEARCHES, thread_name_prefix="fhir-context") as pool:
+            found = pool.map(lambda kind: self._of_patient(kind, reference), types)
+            return ClinicalContext(patient, others=dict(zip(types, found, strict=True)))
+
+    def _of_patient(self, kind: str, patient: str) -> tuple[Resource, ...]:
+        params: Params = (("patient", patient), *_FILTERS.get(kind, ()))
+        if (sort := _NEWEST_FIRST[kind]) in self._client.search_parameters()[kind]:
+            params = (*params, ("_sort", f"-{sort}"))
+        found = self._client.search(kind, params, limit=MAX_CONTEXT_RESOURCES)
+        return usable(found, patient)
+
+    def _with_identifier(self, kind: str, identifier: Identifier) -> tuple[Resource, ...]:
+        params = (("identifier", token(identifier.value, identifier.system)),)
+        return self._client.search(kind, params, limit=_MAX_MATCHES)

@@ -1,0 +1,79 @@
+"""The twin of the FHIR server's read side: resources held in memory, under the same rules (`record_match`)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from fhir_bridge.adapters.fhir_client import literal
+from fhir_bridge.adapters.record_match import (
+    CONTEXT_TYPES,
+    carries,
+    patient_of,
+    reference_to,
+    service_request_of,
+    study_of,
+    subject_of,
+    usable,
+)
+from fhir_bridge.errors import BridgeError, Refused
+from fhir_bridge.study import ClinicalContext, Resource
+from mappings.code_system import DICOM_UID
+from mappings.order import Identifier, Order, PatientIdentity
+
+
+@dataclass(slots=True)
+class InMemoryRecord:
+    """The port `ClinicalRecord` over resources given to `store`. Every call raises `outage` while it is set."""
+
+    outage: BridgeError | None = None
+    _stored: dict[str, Resource] = field(default_factory=dict, init=False, repr=False)
+
+    def store(self, *resources: Resource) -> None:
+        """As a server keeps them: under type and id, the later one in place of the earlier."""
+        self._stored.update({reference_to(resource): resource for resource in resources})
+
+    def remove(self, reference: str) -> None:
+        del self._stored[reference]
+
+    def read(self, reference: str) -> Resource:
+        self._be_there()
+        try:
+            return self._stored[literal(reference)]
+        except KeyError:
+            raise Refused("fhir.not-found", f"GET {reference.partition('/')[0]}", "status 404") from None
+
+    def find_patient(self, patient: PatientIdentity) -> Resource:
+        return patient_of(patient, lambda identifier: self._with_identifier("Patient", identifier), self.read)
+
+    def find_service_request(self, order: Order, patient: str) -> str:
+        return service_request_of(
+            order, patient, lambda identifier: self._with_identifier("ServiceRequest", identifier), self.read
+        )
+
+    def find_imaging_study(self, study_instance_uid: str, patient: str) -> str:
+        identifier = Identifier(f"urn:oid:{study_instance_uid}", DICOM_UID)
+        return study_of(patient, self._with_identifier("ImagingStudy", identifier))
+
+    def context_of(self, patient: Resource) -> ClinicalContext:
+        reference = reference_to(patient)
+        others = {
+            kind: usable((r for r in self._of_type(kind) if subject_of(r) == reference and _is_context(r)), reference)
+            for kind in CONTEXT_TYPES
+        }
+        return ClinicalContext(patient, others=others)
+
+    def _with_identifier(self, kind: str, identifier: Identifier) -> Iterable[Resource]:
+        return [resource for resource in self._of_type(kind) if carries(resource, identifier)]
+
+    def _of_type(self, kind: str) -> list[Resource]:
+        self._be_there()
+        return [resource for resource in self._stored.values() if resource["resourceType"] == kind]
+
+    def _be_there(self) -> None:
+        if self.outage is not None:
+            raise self.outage
+
+
+def _is_context(resource: Resource) -> bool:
+    """Of the Observations only the laboratory's."""
+    codings = (coding for category in resource.get("category", ()) for coding in category.get("coding", ()))
+    return resource["resourceType"] != "Observation" or any(coding.get("code") == "laboratory" for coding in codings)

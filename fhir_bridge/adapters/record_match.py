@@ -1,0 +1,185 @@
+"""Which Patient and which ServiceRequest is meant, and what of a patient's record is used: the rules, without a wire (DESIGN §4a). Pure."""
+
+from collections.abc import Callable, Iterable
+from datetime import date
+
+from fhir_bridge.adapters.fhir_client import literal
+from fhir_bridge.errors import Refused
+from fhir_bridge.study import Resource
+from mappings.code_system import OWN_TAGS
+from mappings.order import Identifier, Order, PatientIdentity
+
+Search = Callable[[Identifier], Iterable[Resource]]
+Read = Callable[[str], Resource]
+
+CONTEXT_TYPES: dict[str, tuple[str, ...]] = {  # resource type -> the elements that date it, best first
+    "Condition": ("recordedDate", "onsetDateTime"),
+    "AllergyIntolerance": ("recordedDate", "onsetDateTime"),
+    "Observation": ("effectiveDateTime", "effectiveInstant", "effectivePeriod", "issued"),
+    "MedicationRequest": ("authoredOn",),
+    "MedicationStatement": ("effectiveDateTime", "effectivePeriod", "dateAsserted"),
+    "DiagnosticReport": ("effectiveDateTime", "effectivePeriod", "issued"),
+    "ImagingStudy": ("started",),
+}
+OWN_TAG = (OWN_TAGS, "ai-result")  # system, code: `meta.tag` of everything we write
+_SEXES = ("male", "female", "other")
+
+
+def reference_to(resource: Resource) -> str:
+    """`Type/id`."""
+    return f"{resource['resourceType']}/{resource['id']}"
+
+
+def subject_of(resource: Resource) -> str:
+    """`Patient/id` that the resource is about; empty where it is named by identifier only."""
+    subject = resource.get("subject") or resource.get("patient") or {}
+    return literal(str(subject.get("reference", "")))
+
+
+def carries(resource: Resource, identifier: Identifier) -> bool:
+    """Whether the identifier stands in the resource, exactly: a server may have ignored the search parameter or the case."""
+    return any(
+        kept.get("value") == identifier.value and (not identifier.system or kept.get("system") == identifier.system)
+        for kept in resource.get("identifier", ())
+    )
+
+
+def patient_of(identity: PatientIdentity, search: Search, read: Read) -> Resource:
+    """The one Patient that is meant.
+
+    By the reference of the FHIR door, else by identifiers whose system is known, else by value alone if birth date and sex prove it. A
+    merged Patient leads to its survivor. Raises Refused `patient.not-found`, `patient.ambiguous`, `patient.mismatch`.
+    """
+    known = [identifier for identifier in identity.identifiers if identifier.system]
+    if identity.reference:
+        candidates = [read(identity.reference)]
+        if candidates[0]["resourceType"] != "Patient":
+            raise Refused("patient.not-found", "subject", "the order is not about a Patient")
+    else:
+        wanted = known or list(identity.identifiers)
+        candidates = [
+            patient for identifier in wanted for patient in search(identifier) if carries(patient, identifier)
+        ]
+    survivors = {survivor["id"]: survivor for survivor in (_survivor(patient, read) for patient in candidates)}
+    if not survivors:
+        raise Refused("patient.not-found", "Patient.identifier", "the FHIR server has no patient with this identifier")
+    if len(survivors) > 1:
+        raise Refused("patient.ambiguous", "Patient.identifier", f"{len(survivors)} patients have these identifiers")
+    (patient,) = survivors.values()
+    _compare(identity, patient, proof_needed=not known and not identity.reference)
+    return patient
+
+
+def _survivor(patient: Resource, read: Read) -> Resource:
+    """Follow `Patient.link` replaced-by, once (R4 §8.1.3)."""
+    successor = _successor(patient)
+    if not successor:
+        return patient
+    survivor = read(successor)
+    if survivor["resourceType"] != "Patient" or _successor(survivor):
+        raise Refused("patient.ambiguous", "Patient.link", "the patient was merged more than once; send the order anew")
+    return survivor
+
+
+def _successor(patient: Resource) -> str:
+    links = [link for link in patient.get("link", ()) if link.get("type") == "replaced-by"]
+    return str(links[0].get("other", {}).get("reference", "")) if links else ""
+
+
+def _compare(identity: PatientIdentity, patient: Resource, *, proof_needed: bool) -> None:
+    """Birth date and sex must not contradict; where only a bare value led here, both must agree."""
+    birth = _agrees_on_birth(identity.birth_date, str(patient.get("birthDate", "")))
+    sex = _agrees_on_sex(identity.sex, str(patient.get("gender", "")))
+    for agrees, where in ((birth, "Patient.birthDate"), (sex, "Patient.gender")):
+        if agrees is False:
+            raise Refused("patient.mismatch", where, "the FHIR server says otherwise than the order")
+        if agrees is None and proof_needed:
+            raise Refused(
+                "patient.mismatch", where, "an identifier without a known system needs birth date and sex to agree"
+            )
+
+
+def _agrees_on_birth(ordered: date | None, kept: str) -> bool | None:
+    """None: not both known to the day. A partial date (R4 §2.24.0.1) can contradict, but not prove."""
+    if ordered is None or not kept:
+        return None
+    if not ordered.isoformat().startswith(kept):
+        return False
+    return True if len(kept) == len("2020-01-01") else None
+
+
+def _agrees_on_sex(ordered: str, kept: str) -> bool | None:
+    if ordered not in _SEXES or kept not in _SEXES:
+        return None
+    return ordered == kept
+
+
+def service_request_of(order: Order, patient: str, search: Search, read: Read) -> str:
+    """`ServiceRequest/id` of the order, by placer, then filler, then accession number; empty where there is none, or not exactly one.
+
+    Raises Refused `patient.mismatch` where the order's own ServiceRequest is about someone else.
+    """
+    if order.service_request:
+        request = read(order.service_request)
+        if subject_of(request) != patient:
+            raise Refused("patient.mismatch", "ServiceRequest.subject", "the order is about another patient")
+        return reference_to(request)
+    for identifier in (order.placer, order.filler, order.accession):
+        if identifier is None:
+            continue
+        found = [
+            request
+            for request in search(identifier)
+            if carries(request, identifier) and request.get("status") != "entered-in-error"
+        ]
+        ours = {reference_to(request) for request in found if subject_of(request) == patient}
+        if len(ours) == 1:
+            return ours.pop()
+        if identifier.system and not ours and any(subject_of(request) for request in found):
+            raise Refused(
+                "patient.mismatch", "ServiceRequest.subject", "the order's identifier belongs to another patient's"
+            )
+    return ""
+
+
+def study_of(patient: str, found: Iterable[Resource]) -> str:
+    """`ImagingStudy/id` among those of one study UID: the first that was made. Raises Refused `patient.mismatch`."""
+    studies = sorted(found, key=lambda study: (str(study.get("meta", {}).get("lastUpdated", "")), str(study["id"])))
+    if any(subject_of(study) not in ("", patient) for study in studies):
+        raise Refused("patient.mismatch", "ImagingStudy.subject", "the study belongs to another patient")
+    return reference_to(studies[0]) if studies else ""
+
+
+def usable(resources: Iterable[Resource], patient: str) -> tuple[Resource, ...]:
+    """The patient's resources, newest first, without our own results and what was entered in error.
+
+    Raises Refused `patient.mismatch` where the server sent another patient's: its search cannot be trusted.
+    """
+    kept = []
+    for resource in resources:
+        if subject_of(resource) != patient:
+            raise Refused("patient.mismatch", resource["resourceType"], "the server sent a resource of another patient")
+        if not _is_void(resource) and not is_our_result(resource):
+            kept.append(resource)
+    return tuple(sorted(kept, key=_dated, reverse=True))
+
+
+def _is_void(resource: Resource) -> bool:
+    codings = (resource.get("verificationStatus") or {}).get("coding", ())
+    return resource.get("status") == "entered-in-error" or any(c.get("code") == "entered-in-error" for c in codings)
+
+
+def is_our_result(resource: Resource) -> bool:
+    """Whether we wrote it, by its tag."""
+    return any((kept.get("system"), kept.get("code")) == OWN_TAG for kept in resource.get("meta", {}).get("tag", ()))
+
+
+def _dated(resource: Resource) -> str:
+    """The best date as text: ISO dates sort as text, to within the difference of time zones."""
+    for element in CONTEXT_TYPES[resource["resourceType"]]:
+        value = resource.get(element)
+        if isinstance(value, dict):
+            value = value.get("start") or value.get("end")
+        if value:
+            return str(value)
+    return ""

@@ -1,0 +1,172 @@
+"""What every `ports.ClinicalRecord` does to find the patient. Subclasses give a `hospital`; the names of the tests are the contract."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from typing import Any
+
+import pytest
+
+from fhir_bridge.errors import Refused
+from mappings.order import Identifier, PatientIdentity
+from tests.support.hospitals import Hospital, Resources
+
+BIRTH = date(2021, 3, 4)
+
+
+@contextmanager
+def refused(code: str) -> Iterator[None]:
+    with pytest.raises(Refused) as caught:
+        yield
+    assert caught.value.code == code
+    assert "CANARY" not in str(caught.value)
+
+
+class PatientContract:
+    """Which patient is meant."""
+
+    @pytest.fixture
+    def make(self) -> Resources:
+        return Resources()
+
+    def by(self, make: Resources, value: str = "CANARY-1", *, system: bool = True, **known: Any) -> PatientIdentity:
+        """`system=False` is a sender whose authority the site has no row for."""
+        return PatientIdentity((Identifier(value, make.system if system else "", namespace="HOSP"),), **known)
+
+    def test_a_resource_is_read_by_reference(self, hospital: Hospital, make: Resources) -> None:
+        hospital.store(make.patient())
+        assert hospital.record.read(f"Patient/{make.mark}-a/_history/1")["birthDate"] == "2021-03-04"
+
+    @pytest.mark.parametrize("reference", ["Patient/nobody-here", "Patient?identifier=1", "../metadata", ""])
+    def test_what_is_not_there_is_not_found(self, hospital: Hospital, reference: str) -> None:
+        with refused("fhir.not-found"):
+            hospital.record.read(reference)
+
+    def test_a_deleted_resource_is_not_found(self, hospital: Hospital, make: Resources) -> None:
+        hospital.store(make.patient())
+        hospital.delete(f"Patient/{make.mark}-a")
+        with refused("fhir.not-found"):
+            hospital.record.read(f"Patient/{make.mark}-a")
+
+    def test_a_patient_is_found_by_system_and_value(self, hospital: Hospital, make: Resources) -> None:
+        hospital.store(make.patient("a"), make.patient("b", "CANARY-2"))
+        assert hospital.record.find_patient(self.by(make, birth_date=BIRTH, sex="female"))["id"] == f"{make.mark}-a"
+
+    def test_a_patient_is_found_as_soon_as_stored(self, hospital: Hospital, make: Resources) -> None:
+        with refused("patient.not-found"):
+            hospital.record.find_patient(self.by(make))
+        hospital.store(make.patient())
+        assert hospital.record.find_patient(self.by(make))
+
+    @pytest.mark.parametrize("value", ["CANARY-2", "canary-1", "CANARY", "CANARY-1 "])
+    def test_another_value_is_another_patient(self, hospital: Hospital, make: Resources, value: str) -> None:
+        hospital.store(make.patient())
+        with refused("patient.not-found"):
+            hospital.record.find_patient(self.by(make, value))
+
+    def test_the_same_value_in_another_system_is_another_patient(self, hospital: Hospital, make: Resources) -> None:
+        hospital.store(make.patient())
+        with refused("patient.not-found"):
+            hospital.record.find_patient(self.by(Resources()))
+
+    @pytest.mark.parametrize("value", ["CANARY|1", "CANARY,1", "CANARY$1", "CANARY 1/2&x=é"])
+    def test_a_value_may_hold_what_searches_separate_by(self, hospital: Hospital, make: Resources, value: str) -> None:
+        hospital.store(make.patient(value=value))
+        assert hospital.record.find_patient(self.by(make, value))
+
+    def test_two_patients_with_one_identifier_are_ambiguous(self, hospital: Hospital, make: Resources) -> None:
+        hospital.store(make.patient("a"), make.patient("b"))
+        with refused("patient.ambiguous"):
+            hospital.record.find_patient(self.by(make, birth_date=BIRTH, sex="female"))
+
+    def test_identifiers_of_two_patients_are_ambiguous(self, hospital: Hospital, make: Resources) -> None:
+        hospital.store(make.patient("a"), make.patient("b", "CANARY-2"))
+        both = PatientIdentity((Identifier("CANARY-1", make.system), Identifier("CANARY-2", make.system)))
+        with refused("patient.ambiguous"):
+            hospital.record.find_patient(both)
+
+    @pytest.mark.parametrize("known", [{"birth_date": date(2021, 3, 5)}, {"sex": "male"}])
+    def test_a_contradiction_is_a_mismatch(self, hospital: Hospital, make: Resources, known: dict[str, Any]) -> None:
+        hospital.store(make.patient())
+        with refused("patient.mismatch"):
+            hospital.record.find_patient(self.by(make, **known))
+
+    @pytest.mark.parametrize(
+        ("kept", "found"), [("2021", True), ("2021-03", True), ("2021-04", False), ("2020", False)]
+    )
+    def test_a_partial_birth_date_may_contradict(
+        self, hospital: Hospital, make: Resources, kept: str, found: bool
+    ) -> None:
+        hospital.store(make.patient(birthDate=kept))
+        identity = self.by(make, birth_date=BIRTH)
+        if found:
+            assert hospital.record.find_patient(identity)
+            return
+        with refused("patient.mismatch"):
+            hospital.record.find_patient(identity)
+
+    @pytest.mark.parametrize("sex", ["", "unknown"])
+    def test_an_unknown_sex_contradicts_nothing(self, hospital: Hospital, make: Resources, sex: str) -> None:
+        hospital.store(make.patient())
+        assert hospital.record.find_patient(self.by(make, sex=sex))
+
+    def test_a_bare_value_counts_when_birth_date_and_sex_agree(self, hospital: Hospital, make: Resources) -> None:
+        value = f"CANARY-{make.mark}"
+        hospital.store(make.patient(value=value))
+        identity = self.by(make, value, system=False, birth_date=BIRTH, sex="female")
+        assert hospital.record.find_patient(identity)["id"] == f"{make.mark}-a"
+
+    @pytest.mark.parametrize(
+        "known",
+        [{}, {"birth_date": BIRTH}, {"sex": "female"}, {"birth_date": BIRTH, "sex": "unknown"},
+         {"birth_date": BIRTH, "sex": "male"}, {"birth_date": date(2020, 3, 4), "sex": "female"}],
+    )  # fmt: skip
+    def test_a_bare_value_without_proof_is_a_mismatch(
+        self, hospital: Hospital, make: Resources, known: dict[str, Any]
+    ) -> None:
+        value = f"CANARY-{make.mark}"
+        hospital.store(make.patient(value=value))
+        with refused("patient.mismatch"):
+            hospital.record.find_patient(self.by(make, value, system=False, **known))
+
+    def test_a_bare_value_in_two_systems_is_ambiguous(self, hospital: Hospital, make: Resources) -> None:
+        value = f"CANARY-{make.mark}"
+        hospital.store(make.patient("a", value), Resources().patient("b", value))
+        with refused("patient.ambiguous"):
+            hospital.record.find_patient(self.by(make, value, system=False, birth_date=BIRTH, sex="female"))
+
+    def test_nobody_is_found_by_name_alone(self, hospital: Hospital, make: Resources) -> None:
+        hospital.store(make.patient())
+        with refused("patient.not-found"):
+            hospital.record.find_patient(PatientIdentity(birth_date=BIRTH, sex="female"))
+
+    def test_a_reference_is_read_and_compared(self, hospital: Hospital, make: Resources) -> None:
+        hospital.store(make.patient())
+        identity = PatientIdentity(reference=f"Patient/{make.mark}-a", birth_date=BIRTH)
+        assert hospital.record.find_patient(identity)["id"] == f"{make.mark}-a"
+
+    def test_a_reference_to_someone_else_is_a_mismatch(self, hospital: Hospital, make: Resources) -> None:
+        hospital.store(make.patient())
+        with refused("patient.mismatch"):
+            hospital.record.find_patient(PatientIdentity(reference=f"Patient/{make.mark}-a", sex="male"))
+
+    def test_a_merged_patient_leads_to_the_survivor(self, hospital: Hospital, make: Resources) -> None:
+        link = {"type": "replaced-by", "other": {"reference": f"Patient/{make.mark}-b"}}
+        hospital.store(make.patient("b", "CANARY-2"), make.patient("a", active=False, link=[link]))
+        assert hospital.record.find_patient(self.by(make))["id"] == f"{make.mark}-b"
+
+    def test_old_and_new_number_of_a_merged_patient_are_one(self, hospital: Hospital, make: Resources) -> None:
+        link = {"type": "replaced-by", "other": {"reference": f"Patient/{make.mark}-b"}}
+        hospital.store(make.patient("b", "CANARY-2"), make.patient("a", active=False, link=[link]))
+        both = PatientIdentity((Identifier("CANARY-1", make.system), Identifier("CANARY-2", make.system)))
+        assert hospital.record.find_patient(both)["id"] == f"{make.mark}-b"
+
+    def test_a_patient_merged_twice_is_ambiguous(self, hospital: Hospital, make: Resources) -> None:
+        def link(name: str) -> dict[str, Any]:
+            return {"link": [{"type": "replaced-by", "other": {"reference": f"Patient/{make.mark}-{name}"}}]}
+
+        hospital.store(make.patient("c", "CANARY-3"))
+        hospital.store(make.patient("b", "CANARY-2", **link("c")))
+        hospital.store(make.patient("a", **link("b")))
+        with refused("patient.ambiguous"):
+            hospital.record.find_patient(self.by(make))

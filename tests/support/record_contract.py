@@ -1,0 +1,177 @@
+"""What every `ports.ClinicalRecord` does. Subclasses give a `hospital`; the names of the tests are the contract."""
+
+from typing import Any
+
+import pytest
+
+from mappings.order import Identifier, Order, OrderControl, PatientIdentity
+from tests.support.hospitals import Hospital, Resources
+from tests.support.patient_contract import PatientContract, refused
+
+OURS = {"tag": [{"system": "urn:fhir-bridge:tag", "code": "ai-result"}]}
+VOID = {
+    "coding": [{"system": "http://terminology.hl7.org/CodeSystem/condition-ver-status", "code": "entered-in-error"}]
+}
+
+
+def ids(resources: tuple[dict[str, Any], ...]) -> list[str]:
+    return [resource["id"].rpartition("-")[2] for resource in resources]
+
+
+def an_order(placer: Identifier | None = None, **elements: Any) -> Order:
+    return Order(OrderControl.NEW, PatientIdentity(), placer=placer, **elements)
+
+
+class OrderContract:
+    """Which ServiceRequest and which ImagingStudy belong to the order."""
+
+    @pytest.fixture
+    def make(self) -> Resources:
+        return Resources()
+
+    @pytest.fixture
+    def patient(self, hospital: Hospital, make: Resources) -> str:
+        hospital.store(make.patient("a"), make.patient("b", "CANARY-2"))
+        return f"Patient/{make.mark}-a"
+
+    def request(self, make: Resources, name: str, value: str, *, of: str = "a", **elements: Any) -> dict[str, Any]:
+        identifier = [{"system": make.system, "value": value}]
+        return make.of({"id": f"{make.mark}-{of}"}, "ServiceRequest", name, identifier=identifier, **elements)
+
+    @pytest.mark.parametrize("field", ["placer", "filler", "accession"])
+    def test_the_request_is_found_by_any_of_its_numbers(
+        self, hospital: Hospital, make: Resources, patient: str, field: str
+    ) -> None:
+        hospital.store(self.request(make, "r", "CANARY-P"))
+        order = Order(OrderControl.NEW, PatientIdentity(), **{field: Identifier("CANARY-P", make.system)})
+        assert hospital.record.find_service_request(order, patient) == f"ServiceRequest/{make.mark}-r"
+
+    def test_an_accession_number_without_a_system_is_enough(
+        self, hospital: Hospital, make: Resources, patient: str
+    ) -> None:
+        hospital.store(self.request(make, "r", "CANARY-A"), self.request(make, "s", "CANARY-A", of="b"))
+        order = an_order(accession=Identifier("CANARY-A"))
+        assert hospital.record.find_service_request(order, patient) == f"ServiceRequest/{make.mark}-r"
+
+    def test_the_placer_number_goes_before_a_shared_accession_number(
+        self, hospital: Hospital, make: Resources, patient: str
+    ) -> None:
+        shared = {"system": make.system, "value": "CANARY-A"}
+        for name in ("r", "s"):
+            request = self.request(make, name, f"CANARY-{name}")
+            hospital.store({**request, "identifier": [*request["identifier"], shared]})
+        order = an_order(Identifier("CANARY-s", make.system), accession=Identifier("CANARY-A", make.system))
+        assert hospital.record.find_service_request(order, patient) == f"ServiceRequest/{make.mark}-s"
+
+    def test_no_request_is_an_empty_answer(self, hospital: Hospital, make: Resources, patient: str) -> None:
+        hospital.store(self.request(make, "r", "CANARY-P", status="entered-in-error"))
+        order = an_order(Identifier("CANARY-P", make.system))
+        assert hospital.record.find_service_request(order, patient) == ""
+
+    def test_two_requests_that_fit_equally_are_none(self, hospital: Hospital, make: Resources, patient: str) -> None:
+        hospital.store(self.request(make, "r", "CANARY-P"), self.request(make, "s", "CANARY-P"))
+        assert hospital.record.find_service_request(an_order(Identifier("CANARY-P", make.system)), patient) == ""
+
+    def test_a_request_for_someone_else_is_a_mismatch(self, hospital: Hospital, make: Resources, patient: str) -> None:
+        hospital.store(self.request(make, "r", "CANARY-P", of="b"))
+        with refused("patient.mismatch"):
+            hospital.record.find_service_request(an_order(Identifier("CANARY-P", make.system)), patient)
+
+    def test_a_named_request_is_read(self, hospital: Hospital, make: Resources, patient: str) -> None:
+        hospital.store(self.request(make, "r", "CANARY-P"))
+        named = an_order(service_request=f"ServiceRequest/{make.mark}-r")
+        assert hospital.record.find_service_request(named, patient) == f"ServiceRequest/{make.mark}-r"
+
+    def test_a_named_request_for_someone_else_is_a_mismatch(
+        self, hospital: Hospital, make: Resources, patient: str
+    ) -> None:
+        hospital.store(self.request(make, "r", "CANARY-P", of="b"))
+        with refused("patient.mismatch"):
+            hospital.record.find_service_request(an_order(service_request=f"ServiceRequest/{make.mark}-r"), patient)
+
+    def study(self, make: Resources, of: str, uid: str) -> dict[str, Any]:
+        identifier = [{"system": "urn:dicom:uid", "value": f"urn:oid:{uid}"}]
+        return make.of({"id": f"{make.mark}-{of}"}, "ImagingStudy", "i", identifier=identifier)
+
+    def test_an_imaging_study_is_found_by_its_uid(self, hospital: Hospital, make: Resources, patient: str) -> None:
+        uid = f"2.25.{int(make.mark, 16)}"
+        assert hospital.record.find_imaging_study(uid, patient) == ""
+        hospital.store(self.study(make, "a", uid))
+        assert hospital.record.find_imaging_study(uid, patient) == f"ImagingStudy/{make.mark}-i"
+
+    def test_an_imaging_study_of_someone_else_is_a_mismatch(
+        self, hospital: Hospital, make: Resources, patient: str
+    ) -> None:
+        uid = f"2.25.{int(make.mark, 16)}"
+        hospital.store(self.study(make, "b", uid))
+        with refused("patient.mismatch"):
+            hospital.record.find_imaging_study(uid, patient)
+
+
+class ContextContract:
+    """What is known of the patient."""
+
+    @pytest.fixture
+    def make(self) -> Resources:
+        return Resources()
+
+    def test_the_context_has_every_type_newest_first(self, hospital: Hospital, make: Resources) -> None:
+        patient = make.patient()
+        dated = {
+            "Condition": "recordedDate", "AllergyIntolerance": "recordedDate", "MedicationRequest": "authoredOn",
+            "MedicationStatement": "effectiveDateTime", "DiagnosticReport": "effectiveDateTime", "ImagingStudy": "started",
+        }  # fmt: skip
+        hospital.store(patient)
+        for kind, element in dated.items():
+            days = {"x1": "2026-01-01", "x3": "2026-03-01", "x2": "2026-02-01"}
+            names = {name: f"{kind.lower()}-{name}" for name in days}
+            hospital.store(
+                *(make.of(patient, kind, names[n], **{element: f"{day}T08:00:00Z"}) for n, day in days.items())
+            )
+        hospital.store(make.laboratory(patient, "lab", effectiveDateTime="2026-01-01"))
+        others = hospital.record.context_of(patient).others
+        assert {kind: ids(others[kind]) for kind in dated} == {kind: ["x3", "x2", "x1"] for kind in dated}
+        assert ids(others["Observation"]) == ["lab"]
+
+    def test_a_patient_of_whom_nothing_is_known_has_an_empty_context(self, hospital: Hospital, make: Resources) -> None:
+        hospital.store(make.patient())
+        others = hospital.record.context_of(make.patient()).others
+        assert set(others.values()) == {()}
+        assert "Condition" in others
+
+    def test_of_the_observations_only_the_laboratorys_count(self, hospital: Hospital, make: Resources) -> None:
+        patient = make.patient()
+        hospital.store(patient, make.laboratory(patient, "lab"), make.of(patient, "Observation", "pulse"))
+        assert ids(hospital.record.context_of(patient).others["Observation"]) == ["lab"]
+
+    def test_what_we_wrote_and_what_was_wrong_is_no_context(self, hospital: Hospital, make: Resources) -> None:
+        patient = make.patient()
+        hospital.store(
+            patient,
+            make.of(patient, "DiagnosticReport", "theirs"),
+            make.of(patient, "DiagnosticReport", "ours", meta=OURS),
+            make.of(patient, "DiagnosticReport", "void", status="entered-in-error"),
+            make.of(patient, "Condition", "wrong", verificationStatus=VOID),
+        )
+        others = hospital.record.context_of(patient).others
+        assert ids(others["DiagnosticReport"]) == ["theirs"]
+        assert others["Condition"] == ()
+
+    def test_the_context_of_another_patient_stays_theirs(self, hospital: Hospital, make: Resources) -> None:
+        patient, other = make.patient("a"), make.patient("b", "CANARY-2")
+        hospital.store(patient, other, make.of(other, "Condition", "theirs"))
+        assert hospital.record.context_of(patient).others["Condition"] == ()
+
+    def test_a_long_history_comes_whole(self, hospital: Hospital, make: Resources) -> None:
+        patient = make.patient()
+        results = [
+            make.laboratory(patient, f"{n:03}", effectiveDateTime=f"2025-{n // 28 + 1:02}-{n % 28 + 1:02}")
+            for n in range(130)
+        ]
+        hospital.store(patient, *results)
+        found = hospital.record.context_of(patient).others["Observation"]
+        assert ids(found) == [f"{n:03}" for n in reversed(range(130))]
+
+
+class RecordContract(PatientContract, OrderContract, ContextContract):
+    """All of it."""
