@@ -1,7 +1,5 @@
 """The Flask application: what holds for every page and every machine interface. compose adds the blueprints."""
 
-import secrets
-import traceback
 from collections.abc import Collection, Sequence
 from types import TracebackType
 
@@ -9,7 +7,7 @@ from flask import Blueprint, Flask, Response, g, render_template, request
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from fhir_bridge import log
-from fhir_bridge.errors import Unavailable
+from fhir_bridge.errors import Unavailable, classify
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
@@ -32,14 +30,14 @@ class BridgeFlask(Flask):
 
     def log_exception(self, exc_info: ExceptionInfo) -> None:
         """Type and frames, under the id that the error page shows."""
-        kind, _, trace = exc_info
-        g.error_id = secrets.token_hex(6)
-        frames = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in traceback.extract_tb(trace)]
+        error = exc_info[1]
+        found = classify(error if isinstance(error, Exception) else RuntimeError())
+        g.error_id = found.error_id
         log.event(
             "http.bug",
-            error_id=g.error_id,
-            error_type=kind.__name__ if kind else "",
-            frames=frames,
+            error_id=found.error_id,
+            error_type=found.where,
+            frames=found.frames,
             method=request.method,
             where=request.endpoint or "",
         )

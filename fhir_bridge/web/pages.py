@@ -39,13 +39,9 @@ class Step:
 def pages(store: JobStore, artifacts: ArtifactStore, clock: Clock, job_counts: JobCounts) -> Blueprint:
     """`/`, `/jobs/<job>` and `/jobs/<job>/explanation.png`. Each may raise Unavailable, which the application answers."""
     blueprint = Blueprint("pages", __name__)
-
-    @blueprint.before_request
-    def only_this_machine() -> None:
-        # There is no sign-in yet. A proxy on this machine would look like this machine: it says so itself.
-        forwarded = "Forwarded" in request.headers or "X-Forwarded-For" in request.headers
-        if forwarded or not _is_loopback(request.remote_addr or ""):
-            abort(403)
+    blueprint.before_request(_only_this_machine)
+    blueprint.add_app_template_filter(utc)
+    blueprint.add_app_template_filter(ago)
 
     @blueprint.get("/")
     def worklist() -> str:
@@ -53,24 +49,20 @@ def pages(store: JobStore, artifacts: ArtifactStore, clock: Clock, job_counts: J
         if wanted and wanted not in set(Status):
             abort(404)
         jobs = store.jobs((wanted,) if wanted else (), SHOWN_JOBS)
-        counts = {status: job_counts().get(status, 0) for status in Status}
-        return render_template(
-            "worklist.html", jobs=jobs, counts=counts, wanted=wanted, limit=SHOWN_JOBS, live=_is_live(), now=clock.now()
-        )
+        found = job_counts()
+        counts = {status: found.get(status, 0) for status in Status}
+        return _render("worklist.html", clock, jobs=jobs, counts=counts, wanted=wanted, limit=SHOWN_JOBS)
 
     @blueprint.get("/jobs/<job>")
     def one_job(job: str) -> str:
         found = store.job(job) or abort(404)
-        return render_template(
-            "job.html",
-            job=found,
-            identifiers=masked_identifiers(found),
-            steps=steps_of(found),
-            report=_report(store, artifacts, job),
-            deliveries=store.deliveries(job),
-            history=store.history(job),
-            live=_is_live(),
-            now=clock.now(),
+        parts = {
+            "steps": steps_of(found),
+            "identifiers": masked_identifiers(found),
+            "report": _report(store, artifacts, job),
+        }
+        return _render(
+            "job.html", clock, job=found, deliveries=store.deliveries(job), history=store.history(job), **parts
         )
 
     @blueprint.get("/jobs/<job>/explanation.png")
@@ -80,9 +72,18 @@ def pages(store: JobStore, artifacts: ArtifactStore, clock: Clock, job_counts: J
             abort(404)
         return Response(report.explanation_png, mimetype="image/png")
 
-    blueprint.add_app_template_filter(utc)
-    blueprint.add_app_template_filter(ago)
     return blueprint
+
+
+def _only_this_machine() -> None:
+    # There is no sign-in yet. A proxy on this machine would look like this machine: it says so itself.
+    forwarded = "Forwarded" in request.headers or "X-Forwarded-For" in request.headers
+    if forwarded or not _is_loopback(request.remote_addr or ""):
+        abort(403)
+
+
+def _render(template: str, clock: Clock, **parts: object) -> str:
+    return render_template(template, now=clock.now(), live=request.args.get("live") == "1", **parts)
 
 
 def steps_of(job: Job) -> tuple[Step, ...]:
@@ -127,10 +128,6 @@ def ago(at: datetime, now: datetime) -> str:
 def _report(store: JobStore, artifacts: ArtifactStore, job: str) -> Report | None:
     digest = store.latest_artifact(job, Stage.REPORT)
     return encoding.load(Report, artifacts.get(job, Stage.REPORT, digest)) if digest else None
-
-
-def _is_live() -> bool:
-    return request.args.get("live") == "1"
 
 
 def _is_loopback(address: str) -> bool:
