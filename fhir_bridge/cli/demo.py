@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import click
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -25,7 +26,9 @@ from fhir_bridge.practice.story import FILLER_SYSTEM, PATIENT_SYSTEM, PLACER_SYS
 
 _DEADLINE_SECONDS = 180.0
 _HAPI_WORK = Path(".work") / "hapi"  # 287 MB of jars: built once, kept
-_COLUMNS = tuple(name for name in Outcome.__slots__ if name != "order")  # order numbers are not for the screen
+_ANSWERS = {"52101004": "present", "2667000": "absent"}  # SNOMED CT, as in mappings/tables/answers.csv
+_PIPE_WIDTH = 150
+_TITLE_WIDTH = 110  # a narrower terminal shows the stories' names
 
 _EXAMPLES = """\b
 Examples:
@@ -85,7 +88,7 @@ def _stopped_in_order() -> Iterator[None]:
 
 
 def _perform(fhir: str, folder: Path, keep: bool) -> Verdict:
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
         tell = stack.enter_context(_progress(console))
@@ -141,19 +144,24 @@ def _progress(console: Console) -> Iterator[Callable[[str], None]]:
 
 
 def print_verdict(console: Console, verdict: Verdict, expected: Sequence[Outcome], seconds: float) -> None:
-    """The table of what happened, with what should have happened where it differs."""
+    """The table of what happened; then each thing that should have been otherwise. Order numbers are not for the screen."""
     wanted = {row.story: row for row in expected}
-    table = Table("", *(name.replace("_", " ") for name in _COLUMNS))
+    titles = {story.name: story.title if console.width >= _TITLE_WIDTH else story.name for story in STORIES}
+    table = Table(
+        "", "what happened", "answers", "doors", "job", "reports", "pneumonia", box=box.SIMPLE, pad_edge=False
+    )
     for row in verdict.outcomes:
-        differing = verdict.differing.get(row.story, ())
-        cells = [
-            f"[red]{getattr(row, name) or '-'}[/] (not {getattr(wanted[row.story], name) or '-'})"
-            if name in differing and row.story in wanted
-            else getattr(row, name)
-            for name in _COLUMNS
-        ]
-        table.add_row("[red]wrong[/]" if differing else "[green]ok[/]", *cells)
+        word = "[red]wrong[/]" if row.story in verdict.differing else "[green]ok[/]"
+        job = f"{row.status} {row.reason}".strip() if row.jobs == "1" else f"{row.jobs} jobs"
+        report = f"{row.reports} {row.report_status}".strip()
+        answer = _ANSWERS.get(row.finding, row.finding)
+        table.add_row(word, titles[row.story], row.answers, row.doors, job, report, answer)
     console.print(table)
+    for row in verdict.outcomes:
+        for column in verdict.differing.get(row.story, ()):
+            is_, should = (getattr(side, column, "") or "nothing" for side in (row, wanted.get(row.story)))
+            name = column.replace("_", " ")
+            console.print(f"[red]wrong[/] {row.story}: {name} is {is_}, expected {should}", soft_wrap=True)
     for problem in verdict.problems:
         console.print(f"[red]wrong[/] {problem}", soft_wrap=True)
     right = len(verdict.outcomes) - len(verdict.differing)

@@ -182,8 +182,8 @@ def test_the_table_shows_what_was_wrong_and_no_order_number() -> None:
     seen = row(LATE, status="held", reason="patient.not-found")
     print_verdict(console, Verdict((seen,), {"late-images": ("status", "reason")}, ("stray",)), [row(LATE)], 12.3)
     text = console.file.getvalue()
-    assert "held (not done)" in text
-    assert "patient.not-found (not -)" in text
+    assert "wrong late-images: status is held, expected done" in text
+    assert "wrong late-images: reason is patient.not-found, expected nothing" in text
     assert "wrong stray" in text
     assert "0 of 1 stories ended as expected, in 12 s." in text
     assert LATE.placer not in text
