@@ -23,6 +23,7 @@ class Listener:
         self._accept = accept
         self._traffic = Traffic()
         self._connections: set[Connection] = set()
+        self._asked: set[asyncio.Task[Outcome]] = set()
         self._is_draining = False
         self._none_open = asyncio.Event()
         self._none_open.set()
@@ -52,10 +53,9 @@ class Listener:
         for connection in tuple(self._connections):
             connection.abort()
         await self._none_open.wait()
-        unanswered = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in unanswered:
+        for task in self._asked:
             task.cancel()
-        await asyncio.gather(*unanswered, return_exceptions=True)
+        await asyncio.gather(*self._asked, return_exceptions=True)
 
     def statistics(self) -> Statistics:
         """The counts so far."""
@@ -79,7 +79,10 @@ class Listener:
 
     def answer(self, received: Received) -> "asyncio.Task[Outcome]":
         """Ask the acceptor. In a task, so that one that raises is seen as one whose future fails."""
-        return asyncio.get_running_loop().create_task(self._ask(received))
+        task = asyncio.get_running_loop().create_task(self._ask(received))
+        self._asked.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(self._asked.discard)
+        return task
 
     async def _ask(self, received: Received) -> Outcome:
         """Wait without ever cancelling the acceptor's future: a commit that is under way stays its own business."""

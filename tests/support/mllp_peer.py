@@ -1,0 +1,114 @@
+"""The far end of an MLLP connection for tests: raw bytes out, blocks in, read by code that shares nothing with ours."""
+
+import socket
+import threading
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+TIMEOUT_SECONDS = 20.0
+
+
+def block(message: bytes) -> bytes:
+    """A block as the standard has it."""
+    return b"\x0b" + message + b"\x1c\r"
+
+
+class RawPeer:
+    """A client that sends whatever a test wants and reads whole blocks."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self.socket = socket.create_connection(address, TIMEOUT_SECONDS)
+        self._buffer = b""
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def finish_sending(self) -> None:
+        self.socket.shutdown(socket.SHUT_WR)
+
+    def answer(self) -> bytes:
+        """The next block's content. Fails where the connection ends first."""
+        while b"\x1c\r" not in self._buffer:
+            data = self.socket.recv(65536)
+            assert data, "the connection ended without an answer"
+            self._buffer += data
+        content, self._buffer = self._buffer.split(b"\x1c\r", 1)
+        assert content[:1] == b"\x0b", "bytes outside a block"
+        return content[1:]
+
+    def rest(self) -> bytes:
+        """Everything until the other side closes."""
+        try:
+            while data := self.socket.recv(65536):
+                self._buffer += data
+        except ConnectionResetError:
+            pass
+        return self._buffer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.socket.close()
+
+
+def msa(answer: bytes) -> tuple[str, str]:
+    """MSA-1 and MSA-2, by splitting alone."""
+    separator = answer[3:4]
+    line = next(line for line in answer.split(b"\r") if line.startswith(b"MSA" + separator))
+    fields = [*line.split(separator), b"", b""]
+    return fields[1].decode("ascii"), fields[2].decode("utf-8", "surrogateescape")
+
+
+class ScriptedReceiver:
+    """A listener for one client: for each message that arrives it sends the next scripted bytes; None closes the connection.
+
+    An empty script entry is silence. Connections are served one after the other.
+    """
+
+    def __init__(self, script: Sequence[bytes | None]) -> None:
+        self._script = list(script)
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.address: tuple[str, int] = self._listening.getsockname()[:2]
+        self.received: list[bytes] = []
+        self.connections = 0
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while self._script:
+            try:
+                connection, _ = self._listening.accept()
+            except OSError:
+                return
+            self.connections += 1
+            with connection:
+                self._converse(connection)
+
+    def _converse(self, connection: socket.socket) -> None:
+        buffer = b""
+        while self._script:
+            while b"\x1c\r" not in buffer:
+                data = connection.recv(65536)
+                if not data:
+                    return
+                buffer += data
+            message, buffer = buffer.split(b"\x1c\r", 1)
+            self.received.append(message[1:])
+            answer = self._script.pop(0)
+            if answer is None:
+                return
+            connection.sendall(answer)
+        connection.recv(1)  # stay until the client goes
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._listening.close()
+        self._thread.join(TIMEOUT_SECONDS)
