@@ -54,6 +54,9 @@ class ImageArchive(Protocol):
     def retrieve(self, study_instance_uid: str, into: Path) -> tuple[Path, ...]:
         """Every instance as a DICOM file under `into`; complete by SOP Instance UID, or an error."""
 
+    def ping(self) -> None:
+        """Raises Unavailable where the archive does not answer."""
+
 
 class Predictor(Protocol):
     """The model process. Raises Unavailable `model.unavailable`, `model.timeout`."""

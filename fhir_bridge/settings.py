@@ -70,6 +70,10 @@ class Fhir(Section):
     organization_name: str = Field("fhir-bridge", description="performer of our reports")
     organization_system: str = "urn:fhir-bridge:organization"
     organization_value: str = "fhir-bridge"
+    order_categories: Words = Field(
+        ("363679005", "RAD", "imaging"),
+        description="ServiceRequest.category codes that are imaging orders; without a category all are",
+    )
 
 
 class Archive(Section):
@@ -116,13 +120,6 @@ class Worker(Section):
     backoff_cap_seconds: Seconds = 300
 
 
-class Deid(Section):
-    """Keys of the de-identification. Base64 of 32 bytes; default: made once in secrets/."""
-
-    project_key: SecretStr = SecretStr("")
-    vault_key: SecretStr = SecretStr("")
-
-
 class AuthoritySection(Section):
     """An assigning authority: its OID, its FHIR identifier system, or both."""
 
@@ -159,7 +156,6 @@ class Settings(BaseSettings):
     study: Study = Study()
     models: Models = Models()
     worker: Worker = Worker()
-    deid: Deid = Deid()
     sender: Sender = Sender()
     authority: dict[str, AuthoritySection] = {}
 

@@ -1,0 +1,176 @@
+"""The composition root: builds the adapters from the settings and hands them out. Knows everyone."""
+
+import secrets
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+from fhir_bridge.adapters.artifact_folder import ArtifactFolder
+from fhir_bridge.adapters.dicom_folder import DicomFolder
+from fhir_bridge.adapters.dicomweb import DicomWeb
+from fhir_bridge.adapters.fhir_client import FhirClient
+from fhir_bridge.adapters.fhir_delivery import FhirDelivery
+from fhir_bridge.adapters.fhir_server import FhirServerRecord
+from fhir_bridge.adapters.fhir_transport import Credentials, Limits
+from fhir_bridge.adapters.local_predictor import LocalPredictor
+from fhir_bridge.adapters.not_configured import NoFhirServer
+from fhir_bridge.adapters.sql_database import SqlDatabase
+from fhir_bridge.adapters.sql_store import SqlStore
+from fhir_bridge.adapters.sqlite_queue import SqliteQueue
+from fhir_bridge.deid.pseudonym import ProjectKeys
+from fhir_bridge.deid.sealing import load_or_create_key
+from fhir_bridge.deid.vault import Vault
+from fhir_bridge.flow import Kit, Patience
+from fhir_bridge.intake import IntakePolicy
+from fhir_bridge.ports import ClinicalRecord, ImageArchive, ReportDelivery
+from fhir_bridge.settings import Settings
+from mappings.authority import Authorities, Authority
+from mappings.fhir_report import Publisher
+from mappings.hl7v2_order import SenderPolicy
+from mappings.order import Identifier
+
+
+class SystemClock:
+    """`ports.Clock`."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+class Parts:
+    """Every adapter of one configuration, built when first asked for. `close` gives back what was built."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.clock = SystemClock()
+        self.data_dir = settings.data_dir.absolute()
+        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    @cached_property
+    def database(self) -> SqlDatabase:
+        """Migrated to this program's schema. Raises NewerDatabase."""
+        url = self.settings.store.url
+        database = SqlDatabase(url) if url else SqlDatabase.in_folder(self.data_dir / "phi")
+        database.migrate()
+        return database
+
+    @cached_property
+    def store(self) -> SqlStore:
+        return SqlStore(self.database, self.clock)
+
+    @cached_property
+    def queue(self) -> SqliteQueue:
+        worker = self.settings.worker
+        return SqliteQueue(self.database, self.clock, worker.lease_seconds, worker.max_losses)
+
+    @cached_property
+    def artifacts(self) -> ArtifactFolder:
+        return ArtifactFolder(self.data_dir)
+
+    @cached_property
+    def authorities(self) -> Authorities:
+        rows = self.settings.authority.items()
+        return Authorities(tuple(Authority(name, rule.oid, rule.system) for name, rule in rows))
+
+    @cached_property
+    def policy(self) -> IntakePolicy:
+        sender = self.settings.sender
+        return IntakePolicy(
+            SenderPolicy(
+                self.authorities,
+                time_zone=sender.time_zone,
+                accession_sources=sender.accession_sources,
+                patient_authority=sender.patient_authority,
+            ),
+            frozenset(self.settings.mllp.processing_ids),
+            frozenset(self.settings.fhir.order_categories),
+        )
+
+    @cached_property
+    def fhir(self) -> FhirClient | None:
+        """None where no server is configured."""
+        fhir = self.settings.fhir
+        if not fhir.base_url:
+            return None
+        credentials = Credentials(
+            username=fhir.username if fhir.auth == "basic" else "",
+            password=fhir.password.get_secret_value() if fhir.auth == "basic" else "",
+            token=fhir.token.get_secret_value() if fhir.auth == "bearer" else "",
+        )
+        limits = Limits(timeout_seconds=fhir.timeout_seconds, deadline_seconds=fhir.deadline_seconds)
+        return FhirClient(fhir.base_url, credentials, verify=str(fhir.ca_file) if fhir.ca_file else True, limits=limits)
+
+    @cached_property
+    def record(self) -> ClinicalRecord:
+        return FhirServerRecord(self.fhir) if self.fhir else NoFhirServer()
+
+    @cached_property
+    def deliveries(self) -> tuple[ReportDelivery, ...]:
+        fhir = self.settings.fhir
+        organization = Identifier(fhir.organization_value, fhir.organization_system)
+        return (FhirDelivery(self.fhir, Publisher(fhir.organization_name, organization)),) if self.fhir else ()
+
+    @cached_property
+    def archive(self) -> ImageArchive:
+        archive = self.settings.archive
+        if archive.kind == "folder":
+            folder = archive.folder or self.data_dir / "pacs"
+            if archive.folder is None:
+                folder.mkdir(parents=True, exist_ok=True)
+            return DicomFolder(folder)
+        basic = (archive.username, archive.password.get_secret_value()) if archive.username else None
+        return DicomWeb(archive.dicomweb_url, basic, archive.timeout_seconds)
+
+    @cached_property
+    def keys(self) -> ProjectKeys:
+        return ProjectKeys(load_or_create_key(self.data_dir / "secrets" / "project.key"))
+
+    @cached_property
+    def vault(self) -> Vault:
+        return Vault(self.data_dir / "phi" / "vault.db", load_or_create_key(self.data_dir / "secrets" / "vault.key"))
+
+    @cached_property
+    def predictor(self) -> LocalPredictor:
+        models = self.settings.models
+        return LocalPredictor(timeout_seconds=models.timeout_seconds)
+
+    @cached_property
+    def kit(self) -> Kit:
+        study = self.settings.study
+        return Kit(
+            record=self.record,
+            archive=self.archive,
+            predictor=self.predictor,
+            deliveries=self.deliveries,
+            store=self.store,
+            artifacts=self.artifacts,
+            keys=self.keys,
+            vault=self.vault,
+            clock=self.clock,
+            models=self.settings.models.enabled,
+            patience=Patience(study.quiet_seconds, study.poll_seconds, study.deadline_seconds),
+        )
+
+    @cached_property
+    def hook_token(self) -> str:
+        """The bearer of the hooks: as configured, else made once and kept in `secrets/hook.token`."""
+        configured = self.settings.http.hook_token.get_secret_value()
+        return configured or _token_in(self.data_dir / "secrets" / "hook.token")
+
+    def close(self) -> None:
+        """Processes, connections and files of the parts that were built."""
+        built = self.__dict__
+        for name in ("predictor", "fhir", "vault", "database"):
+            part = built.get(name)
+            if part is not None:
+                part.close()
+
+
+def _token_in(path: Path) -> str:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.exists():
+        draft = path.with_suffix(".draft")
+        draft.touch(mode=0o600)
+        draft.write_text(secrets.token_urlsafe(32), encoding="ascii")
+        draft.replace(path)
+    return path.read_text(encoding="ascii").strip()

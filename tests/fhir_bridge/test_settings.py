@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import pytest
+
+from fhir_bridge.settings import SettingsRefused, load
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "fhir-bridge.toml"
+    path.write_text('[mllp]\nport = 1001\n[study]\nquiet_seconds = 7\n[authority.HOSP]\noid = "1.2.3"\n')
+    return path
+
+
+def test_every_setting_has_a_default() -> None:
+    assert load(None).mllp.port == 2575
+
+
+def test_the_command_line_beats_the_environment_beats_the_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FHIR_BRIDGE_MLLP__PORT", "1002")
+    monkeypatch.setenv("FHIR_BRIDGE_HTTP__PORT", "1002")
+    settings = load(None, ("mllp.port=1003",), file)
+    assert (settings.mllp.port, settings.http.port, settings.study.quiet_seconds) == (1003, 1002, 7)
+
+
+def test_an_authority_needs_no_file() -> None:
+    assert load(None, ("authority.HOSP.system=urn:oid:1.2.3",)).authority["HOSP"].system == "urn:oid:1.2.3"
+
+
+def test_a_list_is_written_with_commas_on_the_command_line() -> None:
+    assert load(None, ("models.enabled=a, b",)).models.enabled == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("assignment", "named"),
+    [
+        ("mllp.prot=1", "mllp.prot"),
+        ("mlp.port=1", "mlp"),
+        ("mllp.port=many", "mllp.port"),
+        ("mllp.port=70000", "mllp.port"),
+        ("http.host=0.0.0.0", "http.host"),
+        ("mllp.host=0.0.0.0", "mllp.host"),
+        ("archive.kind=dimse", "archive.kind"),
+        ("archive.kind=dicomweb", "archive.dicomweb_url"),
+        ("store.url=postgresql://db", "store.url"),
+        ("fhir.token=secret", "fhir.token"),
+        ("nonsense", "section.key=value"),
+    ],
+)
+def test_a_wrong_setting_is_named_without_its_value(assignment: str, named: str) -> None:
+    with pytest.raises(SettingsRefused) as caught:
+        load(None, (assignment,))
+    problems = " ".join(caught.value.problems)
+    assert named in problems
+    assert "secret" not in problems.replace("a secret comes", "")
+
+
+def test_an_unknown_key_of_the_file_is_refused_with_its_path(file: Path) -> None:
+    file.write_text("[mllp]\nprot = 1\n")
+    with pytest.raises(SettingsRefused) as caught:
+        load(None, (), file)
+    assert caught.value.problems[0].startswith("mllp.prot")
+
+
+def test_a_file_that_is_no_toml_is_refused(file: Path) -> None:
+    file.write_text("mllp: port\n")
+    with pytest.raises(SettingsRefused) as caught:
+        load(None, (), file)
+    assert "TOMLDecodeError" in caught.value.problems[0]
+
+
+def test_a_secret_may_come_from_the_environment_and_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FHIR_BRIDGE_FHIR__TOKEN", "canary-token")
+    settings = load(None)
+    assert settings.fhir.token.get_secret_value() == "canary-token"
+    assert "canary-token" not in repr(settings)
