@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from fhir_bridge.errors import Refused, Unavailable
 from fhir_bridge.practice.bridge_process import BridgeProcess
@@ -147,9 +147,8 @@ def print_verdict(console: Console, verdict: Verdict, expected: Sequence[Outcome
     """The table of what happened; then each thing that should have been otherwise. Order numbers are not for the screen."""
     wanted = {row.story: row for row in expected}
     titles = {story.name: story.title if console.width >= _TITLE_WIDTH else story.name for story in STORIES}
-    table = Table(
-        "", "what happened", "answers", "doors", "job", "reports", "pneumonia", box=box.SIMPLE, pad_edge=False
-    )
+    headings = ("", "what happened", "answers", "doors", "job", "reports", "pneumonia")
+    table = Table(*(Column(heading, overflow="fold") for heading in headings), box=box.SIMPLE, pad_edge=False)
     for row in verdict.outcomes:
         word = "[red]wrong[/]" if row.story in verdict.differing else "[green]ok[/]"
         job = f"{row.status} {row.reason}".strip() if row.jobs == "1" else f"{row.jobs} jobs"
