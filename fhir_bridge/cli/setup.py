@@ -1,0 +1,105 @@
+"""`fhir-bridge init` and `check`: write a configuration, explain it, ping every peer."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from fhir_bridge.cli.options import SET_UP, VERDICT_FAILED, configured, parts_of, print_json
+from fhir_bridge.compose import Parts
+from fhir_bridge.errors import attempt
+from fhir_bridge.settings import Section, Settings
+
+
+@click.command(epilog="Example: fhir-bridge init --data-dir data && fhir-bridge serve --data-dir data")
+@configured
+def init(settings: Settings) -> None:
+    """Make the data folder, its keys, its database, and a fhir-bridge.toml with every setting in it."""
+    file = settings.data_dir / "fhir-bridge.toml"
+    if file.exists():
+        click.echo(f"{file} is there already", err=True)
+        sys.exit(SET_UP)
+    with parts_of(settings) as parts:
+        parts.store.job_counts()
+        parts.vault  # noqa: B018 - made when first asked for
+        parts.hook_token  # noqa: B018
+        file.write_text(toml_of(settings), encoding="utf-8")
+    click.echo(f"wrote {file}; the keys in {settings.data_dir / 'secrets'} belong in a safe, apart from the backups")
+
+
+def toml_of(settings: Settings) -> str:
+    """Every setting with its meaning; secrets are left to the environment."""
+    lines = [
+        "# fhir-bridge: every setting, with its default unless you gave another. Secrets: FHIR_BRIDGE_SECTION__KEY."
+    ]
+    for name in type(settings).model_fields:
+        section = getattr(settings, name)
+        if isinstance(section, Section):
+            lines += ["", f"[{name}]"]
+            lines += [line for key in type(section).model_fields if (line := _line(section, key))]
+    for name, authority in settings.authority.items():
+        lines += ["", f"[authority.{name}]", f'oid = "{authority.oid}"', f'system = "{authority.system}"']
+    return "\n".join(lines) + "\n"
+
+
+def _line(section: Section, key: str) -> str:
+    value, described = getattr(section, key), type(section).model_fields[key].description
+    comment = f"  # {described}" if described else ""
+    match value:
+        case bool():
+            return f"{key} = {str(value).lower()}{comment}"
+        case int() | float():
+            return f"{key} = {value}{comment}"
+        case tuple():
+            return f"{key} = [{', '.join(_quoted(item) for item in value)}]{comment}"
+        case str() | Path():
+            return f"{key} = {_quoted(str(value))}{comment}"
+        case _:
+            return f"# {key} ={comment}"  # not set, or a secret
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+@click.command(epilog="Example: fhir-bridge check --data-dir data --json")
+@click.option("--json", "as_json", is_flag=True)
+@configured
+def check(settings: Settings, as_json: bool) -> None:
+    """Ask every peer, load every model, say which network guard the model process has. Exit code 1 if something is wrong."""
+    results = {}
+    with parts_of(settings) as parts:
+        for name, ask in _checks(parts).items():
+            tried = attempt(ask)
+            results[name] = (
+                tried.error is None,
+                tried.value or "" if tried.error is None else f"{tried.error.code} {tried.error.explanation}",
+            )
+    if as_json:
+        print_json({name: {"ok": fine, "detail": detail} for name, (fine, detail) in results.items()})
+    else:
+        for name, (fine, detail) in results.items():
+            click.echo(f"{'ok   ' if fine else 'WRONG'} {name}: {detail}")
+    sys.exit(0 if all(fine for fine, _ in results.values()) else VERDICT_FAILED)
+
+
+def _checks(parts: Parts) -> dict[str, Callable[[], str]]:
+    def store() -> str:
+        return f"{sum(parts.store.job_counts().values())} jobs in {parts.data_dir}"
+
+    def fhir() -> str:
+        if parts.fhir is None:
+            parts.record.read("Patient/1")  # says what is missing
+            return ""
+        return f"{parts.fhir.base_url}, {len(parts.fhir.search_parameters())} resource types"
+
+    def archive() -> str:
+        parts.archive.ping()
+        return parts.settings.archive.kind
+
+    def models() -> str:
+        verified = parts.predictor.verify(parts.settings.models.enabled)
+        return f"{', '.join(verified)}; network guard of the model process: {parts.predictor.guard}"
+
+    return {"store": store, "fhir": fhir, "archive": archive, "models": models}
