@@ -106,7 +106,10 @@ def _perform(fhir: str, folder: Path, keep: bool) -> Verdict:
 def _open_hospital(stack: contextlib.ExitStack, fhir: str, folder: Path, tell: Callable[[str], None]) -> Play:
     """Start the FHIR server, the bridge and the RIS; `stack` stops them, whatever happens."""
     tell(f"starting the FHIR server ({fhir})")
-    peer = stack.enter_context(start_fhir_peer(fhir, _HAPI_WORK if fhir == "hapi" else folder / "fhir", tell))
+    if fhir == "hapi":  # its build and start take a while: show what it says
+        peer = stack.enter_context(start_fhir_peer(fhir, _HAPI_WORK, tell))
+    else:
+        peer = stack.enter_context(start_fhir_peer(fhir, folder / "fhir"))
     record = HospitalRecord(peer.base_url)
     record.load(STORIES)
     tell("starting the bridge")

@@ -18,7 +18,7 @@ from fhir_bridge.errors import Unavailable
 _READY = re.compile(r"^ready mllp=(\S+):(\d+) http=(\S+:\d+)")
 _READY_SECONDS = 120.0  # the model's self-test loads TensorFlow
 _COMMAND_SECONDS = 120.0
-_DRAIN_SECONDS = 20.0
+_DRAIN_SECONDS = 30.0  # serve takes up to 20
 
 
 class BridgeProcess:
