@@ -1,0 +1,125 @@
+"""What every `ports.ReportDelivery` does. Subclasses give a `place`; the names of the tests are the contract."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Protocol
+from uuid import uuid4
+
+from fhir_bridge.adapters.fhir_client import FhirClient, token
+from fhir_bridge.adapters.fhir_delivery import FhirDelivery
+from fhir_bridge.adapters.in_memory.delivery import InMemoryDelivery
+from fhir_bridge.ports import Receipt, ReportDelivery
+from mappings.fhir_report import Publisher
+from mappings.finding import Report, ReportOutcome
+from mappings.order import Identifier
+from tests.support.hospitals import Resources, ServerHospital
+from tests.support.shown_jobs import a_report
+
+PUBLISHER = Publisher("Practice Hospital", Identifier("radiology", "urn:test:organizations"))
+
+
+class Place(Protocol):
+    """A destination, and what a person there sees of a job's results."""
+
+    delivery: ReportDelivery
+
+    def report(self) -> Report:
+        """A new job's report of a patient who is known there."""
+
+    def kept(self, report: Report) -> list[tuple[str, str]]:
+        """(reference, version) of every resource that was made of the report, and nothing of other jobs."""
+
+
+class TwinPlace:
+    def __init__(self) -> None:
+        self.delivery = InMemoryDelivery()
+
+    def report(self) -> Report:
+        return a_report(f"job-{uuid4()}")
+
+    def kept(self, report: Report) -> list[tuple[str, str]]:
+        versions = self.delivery.versions.get(report.job, [])
+        return [(f"DiagnosticReport/{report.job}", str(len(versions)))] if versions else []
+
+
+class ServerPlace:
+    def __init__(self, client: FhirClient) -> None:
+        self.client = client
+        self.delivery = FhirDelivery(client, PUBLISHER)
+
+    def report(self) -> Report:
+        make = Resources()
+        patient = make.patient()
+        number = [{"system": make.system, "value": "CANARY-P"}]
+        ServerHospital(self.client).store(patient, make.of(patient, "ServiceRequest", "r", identifier=number))
+        return a_report(
+            f"job-{uuid4()}",
+            patient=f"Patient/{patient['id']}",
+            service_request=f"ServiceRequest/{make.mark}-r",
+            study_instance_uid=f"2.25.{int(make.mark, 16)}",
+        )
+
+    def resources(self, report: Report) -> list[dict[str, Any]]:
+        """Everything of the report, of its patient and of its study."""
+        outputs = [finding.output for finding in report.findings] or ["not-analysed"]
+        searches = [
+            ("DiagnosticReport", ("identifier", token(report.job, PUBLISHER.job_system))),
+            *(
+                ("Observation", ("identifier", token(f"{report.job}/{o}", PUBLISHER.observation_system)))
+                for o in outputs
+            ),
+            ("ImagingStudy", ("identifier", token(f"urn:oid:{report.study_instance_uid}", "urn:dicom:uid"))),
+            ("Provenance", ("_id", f"ai-{report.job}")),
+            ("ServiceRequest", ("subject", report.patient)),
+        ]
+        return [found for kind, param in searches for found in self.client.search(kind, (param,), limit=100)]
+
+    def kept(self, report: Report) -> list[tuple[str, str]]:
+        return [(f"{r['resourceType']}/{r['id']}", r["meta"]["versionId"]) for r in self.resources(report)]
+
+
+class DeliveryContract:
+    def test_a_receipt_names_what_was_made(self, place: Place) -> None:
+        report = place.report()
+        receipt = place.delivery.deliver(report)
+        assert receipt.reference.startswith("DiagnosticReport/")
+        assert receipt.detail == "created"
+        assert receipt.reference in dict(place.kept(report))
+
+    def test_the_same_report_three_times_changes_nothing(self, place: Place) -> None:
+        report = place.report()
+        first = place.delivery.deliver(report)
+        kept = place.kept(report)
+        assert [place.delivery.deliver(report) for _ in range(2)] == [Receipt(first.reference, "unchanged")] * 2
+        assert place.kept(report) == kept
+
+    def test_a_run_again_before_sign_off_takes_the_place_of_the_first(self, place: Place) -> None:
+        report = place.report()
+        first = place.delivery.deliver(report)
+        version = dict(place.kept(report))[first.reference]
+        again = replace(report, issued=report.issued + timedelta(hours=1), caveats=("Another.",))
+        second = place.delivery.deliver(again)
+        assert second == Receipt(first.reference, "updated")
+        kept = dict(place.kept(again))
+        assert kept[second.reference] != version
+        assert len(kept) == len(place.kept(report))
+
+    def test_two_jobs_have_two_results(self, place: Place) -> None:
+        one, two = place.report(), place.report()
+        assert place.delivery.deliver(one).reference != place.delivery.deliver(two).reference
+
+    def test_a_study_that_was_not_analysed_is_reported_as_such(self, place: Place) -> None:
+        report = replace(
+            place.report(), outcome=ReportOutcome.NOT_ANALYSED, findings=(), reason="scope.age", reason_text="Too old."
+        )
+        assert place.delivery.deliver(report).reference in dict(place.kept(report))
+
+    def test_deliveries_at_the_same_time_make_one_result(self, place: Place) -> None:
+        report = place.report()
+        with ThreadPoolExecutor(8) as pool:
+            receipts = list(pool.map(lambda _: place.delivery.deliver(report), range(8)))
+        assert len({receipt.reference for receipt in receipts}) == 1
+        references = [reference for reference, _ in place.kept(report)]
+        assert len(set(references)) == len(references)
+        assert sum(reference.startswith("DiagnosticReport/") for reference in references) == 1
