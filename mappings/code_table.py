@@ -96,7 +96,7 @@ def parse(name: str, text: str) -> CodeTable:
             if rows.setdefault((row.source_system, row.source_code), row) is not row:
                 raise _malformed(name, reader.line_num, "the source code stands twice")
     except csv.Error as error:
-        raise _malformed(name, reader.line_num, "not CSV") from error
+        raise _malformed(name, reader.line_num + 1, "not CSV") from error
     return CodeTable(name, rows)
 
 
