@@ -25,4 +25,4 @@ def drawn_in(page: str) -> str:
 
 if __name__ == "__main__":
     text = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(text.replace(drawn_in(text), draw()), encoding="utf-8")
+    PAGE.write_text(text.replace(BEGIN + drawn_in(text) + END, BEGIN + draw() + END), encoding="utf-8")

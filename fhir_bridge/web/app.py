@@ -7,7 +7,7 @@ from flask import Blueprint, Flask, Response, g, render_template, request
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from fhir_bridge import log
-from fhir_bridge.errors import Unavailable, classify
+from fhir_bridge.errors import BridgeError, Unavailable, classify
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
@@ -68,6 +68,7 @@ def make_app(blueprints: Sequence[Blueprint], hosts: Collection[str] = LOOPBACK_
     app.register_error_handler(HTTPException, _said_no)
     app.register_error_handler(InternalServerError, _bug)
     app.register_error_handler(Unavailable, _unavailable)
+    app.register_error_handler(BridgeError, _refused)
     for blueprint in blueprints:
         app.register_blueprint(blueprint)
     return app
@@ -95,6 +96,11 @@ def _unavailable(error: Unavailable) -> tuple[str, int]:
         "Not available now",
         f"Our store or a peer cannot answer at the moment ({error.code}). Nothing is lost; try again.",
     )
+
+
+def _refused(error: BridgeError) -> tuple[str, int]:
+    """Whatever else is known by its code; of a bug met elsewhere, `where` is the error id."""
+    return _page(500, "Something went wrong here", f"The operations manual explains it: {error.code} at {error.where}.")
 
 
 def _bug(_error: InternalServerError) -> tuple[str, int]:

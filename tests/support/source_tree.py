@@ -10,7 +10,7 @@ from fhir_bridge.settings import Section, Settings
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("fhir_bridge", "hl7_listener", "inference", "mappings")
 SLUG = re.compile(r"[a-z][a-z0-9]*\.[a-z][a-z0-9]*(-[a-z0-9]+)*")
-FILE_NAME = re.compile(r".*\.(csv|css|db|dcm|hl7|html|ini|json|keras|log|md|out|png|sh|svg|toml|txt|xml)")
+FILE_NAME = re.compile(r".*\.(csv|css|db|dcm|hl7|html|ini|json|keras|key|log|md|out|png|sh|sql|svg|token|toml|txt|xml)")
 NO_CODES = {
     "patient.identifiers", "patient.sex",  # elements of the mapping trace
     "sekmet.cli",  # a module
