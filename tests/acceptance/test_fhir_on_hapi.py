@@ -1,13 +1,22 @@
 """The hospital's record, the delivery of results and the subscriptions, on real HAPI FHIR."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
+import requests
 
 from fhir_bridge.adapters.fhir_client import FhirClient
+from fhir_bridge.adapters.fhir_subscription import Hooks, WantedSubscription, ensure_subscriptions
+from fhir_bridge.errors import Refused
 from fhir_bridge.practice.fhir_peer import FhirPeer
+from mappings.fhir_report import bundle_of
+from mappings.finding import ReportOutcome
+from tests.support.delivery_contract import PUBLISHER, DeliveryContract, ServerPlace
 from tests.support.hospitals import Hospital, ServerHospital
 from tests.support.record_contract import RecordContract
+from tests.support.subscription_contract import SubscriptionContract
 
 pytestmark = pytest.mark.real_parts
 
@@ -22,3 +31,67 @@ class TestRecord(RecordContract):
     @pytest.fixture
     def hospital(self, client: FhirClient) -> Hospital:
         return ServerHospital(client)
+
+
+class TestDelivery(DeliveryContract):
+    @pytest.fixture
+    def place(self, client: FhirClient) -> ServerPlace:
+        return ServerPlace(client)
+
+    def test_the_transaction_itself_changes_nothing_when_repeated(self, client: FhirClient, place: ServerPlace) -> None:
+        report = place.report()
+        bundle = bundle_of(report, PUBLISHER)
+        client.transaction(bundle)
+        kept = place.kept(report)
+        client.transaction(bundle)
+        client.transaction(bundle)
+        assert place.kept(report) == kept
+
+    def test_a_report_of_a_patient_who_is_gone_is_refused_whole(self, client: FhirClient, place: ServerPlace) -> None:
+        report = place.report()
+        client.delete(report.service_request)
+        client.delete(report.patient)
+        with pytest.raises(Refused) as caught:
+            place.delivery.deliver(report)
+        assert caught.value.code == "fhir.rejected"
+        assert "HAPI-1094" in caught.value.explanation
+        assert place.kept(report) == []
+
+    def test_no_service_request_is_made(self, client: FhirClient, place: ServerPlace) -> None:
+        report = replace(place.report(), service_request="")
+        place.delivery.deliver(report)
+        assert (
+            len([kept for kept, _ in place.kept(report) if kept.startswith("ServiceRequest/")]) == 1
+        )  # the hospital's
+
+    @pytest.mark.parametrize("outcome", ReportOutcome)
+    def test_the_servers_validator_finds_no_error_in_what_we_write(
+        self, hapi: FhirPeer, place: ServerPlace, outcome: ReportOutcome
+    ) -> None:
+        report = replace(place.report(), outcome=outcome)
+        entries = bundle_of(report, PUBLISHER)["entry"]
+        place.delivery.deliver(report)
+        found = {entry["resource"]["resourceType"]: errors_in(hapi, entry["resource"]) for entry in entries}
+        assert found == dict.fromkeys(found, ())
+        assert {"DiagnosticReport", "Observation", "Device", "ImagingStudy", "Provenance"} <= set(found)
+
+
+def errors_in(hapi: FhirPeer, resource: dict[str, Any]) -> tuple[str, ...]:
+    """What `$validate` (R4 resource-operation-validate) says is wrong; warnings and hints are left out."""
+    url = f"{hapi.base_url}/{resource['resourceType']}/$validate"
+    headers = {"Content-Type": "application/fhir+json", "Accept": "application/fhir+json"}
+    outcome = requests.post(url, json=resource, headers=headers, timeout=120).json()
+    assert outcome["resourceType"] == "OperationOutcome"
+    return tuple(i["diagnostics"] for i in outcome["issue"] if i["severity"] in ("error", "fatal"))
+
+
+def test_the_servers_validator_does_find_errors(hapi: FhirPeer) -> None:
+    assert errors_in(hapi, {"resourceType": "ServiceRequest", "status": "active"})  # no intent, no subject
+
+
+class TestSubscriptions(SubscriptionContract):
+    def test_criteria_that_the_server_cannot_take_are_refused(self, client: FhirClient, hooks: Hooks) -> None:
+        with pytest.raises(Refused) as caught:
+            ensure_subscriptions(client, hooks, [WantedSubscription("orders", "ServiceRequest?nosuch=1")])
+        assert caught.value.code == "fhir.rejected"
+        assert "HAPI-0009" in caught.value.explanation
