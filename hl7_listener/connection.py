@@ -213,8 +213,8 @@ class Connection(asyncio.Protocol):
                 at=datetime.now(UTC),
             )
             if answer:
-                self._transport.write(frame(answer))
                 self._traffic.acknowledgements[outcome.code] += 1
+                self._transport.write(frame(answer))
 
     def _outcome_of(self, task: "asyncio.Task[Outcome]") -> Outcome:
         """The acceptor's outcome; where it failed, that of our own trouble, which the sender may try again."""
