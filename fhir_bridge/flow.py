@@ -162,7 +162,7 @@ def report(claim: Claim, kit: Kit) -> Next:
     known = encoding.load(ClinicalContext, kit.read(job, Stage.CONTEXT))
     pictures = kit.artifacts.folder(job.id, identified=False) / "analysis"
     originals = bring_back(predictions, job=job.id, vault=kit.vault)
-    return Next(encoding.dump(report_of(job, known, originals, pictures, issued=kit.clock.now())))
+    return Next(encoding.dump(report_of(job.id, job.order, known, originals, pictures, issued=kit.clock.now())))
 
 
 def deliver(claim: Claim, kit: Kit) -> Done:

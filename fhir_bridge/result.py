@@ -3,26 +3,31 @@
 from datetime import datetime
 from pathlib import Path
 
-from fhir_bridge.job import Job
 from fhir_bridge.study import ClinicalContext
 from inference.manifest import ModelManifest, manifest_of
 from inference.prediction import Prediction
 from mappings.finding import ModelStatement, Report, ReportOutcome
-from mappings.model_findings import findings_of, quality_of
+from mappings.model_findings import findings_of, measurements_of
+from mappings.order import Order
 
 
 def report_of(
-    job: Job, context: ClinicalContext, predictions: tuple[Prediction, ...], pictures: Path, *, issued: datetime
+    job: str,
+    order: Order,
+    context: ClinicalContext,
+    predictions: tuple[Prediction, ...],
+    pictures: Path,
+    *,
+    issued: datetime,
 ) -> Report:
     """One model speaks for a study for now: the first that answered, else the first that refused, with its reason."""
     spoke = next((p for p in predictions if p.status == "analysed"), predictions[0])
     analysed = spoke.status == "analysed"
-    order = job.order
     manifest = manifest_of(spoke.model)
     return Report(
-        job=job.id,
+        job=job,
         outcome=ReportOutcome.ANALYSED if analysed else ReportOutcome.NOT_ANALYSED,
-        patient=f"Patient/{context.patient['id']}",
+        patient=f"Patient/{context.patient['id']}" if context.patient else "",
         service_request=context.service_request,
         imaging_study=context.imaging_study,
         order_identifiers=tuple(i for i in (order.placer, order.filler, order.accession) if i is not None),
@@ -32,7 +37,7 @@ def report_of(
         issued=issued,
         model=_statement(spoke, manifest),
         findings=findings_of(spoke.model, spoke.outputs, spoke.thresholds) if analysed else (),
-        measurements=quality_of(spoke.quality),
+        measurements=measurements_of(spoke.quality, spoke.quality_score),
         reason=spoke.reason,
         reason_text=spoke.explanation,
         caveats=spoke.caveats,

@@ -4,10 +4,9 @@ import sys
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
-from fhir_bridge.cli.options import VERDICT_FAILED, configured, parts_of, print_json
+from fhir_bridge.cli.options import VERDICT_FAILED, configured, console, parts_of, print_json
 from fhir_bridge.job import Event, Job, Stage, Status
 from fhir_bridge.settings import Settings
 from mappings.order import Identifier
@@ -34,7 +33,7 @@ def list_(settings: Settings, statuses: tuple[str, ...], limit: int, as_json: bo
     table = Table("job", "status", "stage", "reason", "source", "updated")
     for job in found:
         table.add_row(job.id, job.status, job.stage, job.reason, job.source, f"{job.updated:%Y-%m-%d %H:%M:%S}")
-    Console().print(table)
+    console().print(table)
 
 
 @jobs.command(epilog="Example: fhir-bridge jobs show 4f1c --data-dir data --json")
@@ -63,14 +62,14 @@ def show(settings: Settings, job_id: str, as_json: bool) -> None:
     if as_json:
         print_json(summary(job) | {"history": timeline, "deliveries": sent})
         return
-    console = Console()
-    console.print(f"job {job.id}: {job.status} at {job.stage} {job.reason}", soft_wrap=True)
+    out = console()
+    out.print(f"job {job.id}: {job.status} at {job.stage} {job.reason}", soft_wrap=True)
     for title, rows in (("timeline", timeline), ("deliveries", sent)):
         if rows:
             table = Table(*rows[0], title=title)
             for row in rows:
                 table.add_row(*(str(cell) for cell in row.values()))
-            console.print(table)
+            out.print(table)
 
 
 @jobs.command(epilog="Example: fhir-bridge jobs replay 4f1c --data-dir data --from context")

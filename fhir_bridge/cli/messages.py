@@ -4,10 +4,9 @@ import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
-from fhir_bridge.cli.options import SET_UP, VERDICT_FAILED, configured, parts_of, print_json
+from fhir_bridge.cli.options import SET_UP, VERDICT_FAILED, configured, console, parts_of, print_json
 from fhir_bridge.ports import StoredMessage
 from fhir_bridge.settings import Settings
 from hl7_listener.client import MllpClient, NoAcknowledgement
@@ -37,7 +36,7 @@ def list_(settings: Settings, limit: int, as_json: bool) -> None:
             *(str(cells[name]) for name in ("message", "received", "type", "answer", "error", "where")),
             " ".join(message.jobs),
         )
-    Console().print(table)
+    console().print(table)
 
 
 @messages.command(epilog="Example: fhir-bridge messages show 12 --data-dir data --raw > message.hl7")
@@ -53,7 +52,7 @@ def show(settings: Settings, message_id: int, raw: bool, as_json: bool) -> None:
         click.echo("no such message", err=True)
         sys.exit(VERDICT_FAILED)
     if raw:
-        click.get_binary_stream("stdout").write(message.raw)
+        sys.stdout.buffer.write(message.raw)
     elif as_json:
         print_json(_summary(message))
     else:
@@ -69,7 +68,7 @@ def _summary(message: StoredMessage) -> dict[str, object]:
         "answer": message.answer,
         "error": message.error_code,
         "where": message.error_where,
-        "jobs": list(message.jobs),
+        "jobs": message.jobs,
     }
 
 

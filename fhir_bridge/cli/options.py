@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
 
 from fhir_bridge import log
 from fhir_bridge.adapters.sql_database import NewerDatabase
@@ -55,6 +56,11 @@ def parts_of(settings: Settings) -> Iterator[Parts]:
         sys.exit(SET_UP)
     finally:
         parts.close()
+
+
+def console() -> Console:
+    """For tables: as wide as the terminal, and wide enough in a pipe."""
+    return Console() if sys.stdout.isatty() else Console(width=200)
 
 
 def print_json(value: object) -> None:
