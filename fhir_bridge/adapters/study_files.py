@@ -4,6 +4,7 @@ import filecmp
 import os
 import re
 from collections.abc import Collection, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -64,6 +65,8 @@ class StudyFiles:
         self._into = into
         self._study = study_instance_uid
         self._parts: dict[str, Path] = {}  # SOP Instance UID -> part
+        self._disk = ThreadPoolExecutor(1, "study-files")  # brings one part to the disk while the next one arrives
+        self._on_disk: list[Future[None]] = []
 
     def __enter__(self) -> "StudyFiles":
         try:
@@ -76,6 +79,7 @@ class StudyFiles:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._disk.shutdown(cancel_futures=True)
         if kind is not None:
             self._clear()
 
@@ -107,6 +111,8 @@ class StudyFiles:
                     "archive.conflicting-instances", "SOPInstanceUID", "two different files are the same instance"
                 )
             part.unlink()
+            return
+        self._on_disk.append(self._disk.submit(_synchronise, part))
 
     def finish(self, listed: Collection[InstanceRef]) -> tuple[Path, ...]:
         """Every listed instance came and no other: the files get their names, after their bytes are on disk."""
@@ -116,16 +122,13 @@ class StudyFiles:
             counts = f"{len(expected)} instances listed, {missing} missing, {extra} not listed"
             raise Unavailable("archive.incomplete", "archive", counts)
         try:
-            files = tuple(_named(part) for part in self._parts.values())
+            for part_on_disk in self._on_disk:
+                part_on_disk.result()
+            files = tuple(part.rename(part.with_suffix("")) for part in self._parts.values())
             _synchronise(self._into)
         except OSError as error:
             raise _storage_failed(error) from None
         return files
-
-
-def _named(part: Path) -> Path:
-    _synchronise(part)
-    return part.rename(part.with_suffix(""))
 
 
 def _synchronise(path: Path) -> None:

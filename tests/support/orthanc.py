@@ -72,16 +72,16 @@ class Orthanc:
 
 
 @contextlib.contextmanager
-def running_orthanc() -> Iterator[Orthanc]:
-    """Orthanc on two free ports, empty, gone at the end."""
+def running_orthanc(storage: Path | None = None) -> Iterator[Orthanc]:
+    """Orthanc on two free ports until the end; empty, or with what an earlier one left in `storage`."""
     missing = [str(path) for path in (PROGRAM, PLUGIN, STORESCU) if not path.exists()]
     if missing:
         part_missing("Orthanc", f"{', '.join(missing)} not installed (Debian: orthanc orthanc-dicomweb dcmtk)")
     http_port, dicom_port = _free_ports()
     with tempfile.TemporaryDirectory(prefix="orthanc-") as folder, Path(folder, "output").open("wb") as output:
         configuration = _CONFIGURATION | {
-            "StorageDirectory": f"{folder}/storage",
-            "IndexDirectory": f"{folder}/storage",
+            "StorageDirectory": str(storage or f"{folder}/storage"),
+            "IndexDirectory": str(storage or f"{folder}/storage"),
             "TemporaryDirectory": folder,
             "HttpPort": http_port,
             "DicomPort": dicom_port,
