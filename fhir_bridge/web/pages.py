@@ -8,6 +8,7 @@ from datetime import datetime
 from flask import Blueprint, Response, abort, render_template, request
 
 from fhir_bridge import encoding
+from fhir_bridge.errors import Refused
 from fhir_bridge.job import STAGES, Job, Stage, Status
 from fhir_bridge.ports import ArtifactStore, Clock, JobStore
 from mappings.finding import Report
@@ -56,13 +57,17 @@ def pages(store: JobStore, artifacts: ArtifactStore, clock: Clock, job_counts: J
     @blueprint.get("/jobs/<job>")
     def one_job(job: str) -> str:
         found = store.job(job) or abort(404)
-        parts = {
-            "steps": steps_of(found),
-            "identifiers": masked_identifiers(found),
-            "report": _report(store, artifacts, job),
-        }
+        report, trouble = _report_or_trouble(store, artifacts, job)
         return _render(
-            "job.html", clock, job=found, deliveries=store.deliveries(job), history=store.history(job), **parts
+            "job.html",
+            clock,
+            job=found,
+            steps=steps_of(found),
+            identifiers=masked_identifiers(found),
+            report=report,
+            trouble=trouble,
+            deliveries=store.deliveries(job),
+            history=store.history(job),
         )
 
     @blueprint.get("/jobs/<job>/explanation.png")
@@ -128,6 +133,14 @@ def ago(at: datetime, now: datetime) -> str:
 def _report(store: JobStore, artifacts: ArtifactStore, job: str) -> Report | None:
     digest = store.latest_artifact(job, Stage.REPORT)
     return encoding.load(Report, artifacts.get(job, Stage.REPORT, digest)) if digest else None
+
+
+def _report_or_trouble(store: JobStore, artifacts: ArtifactStore, job: str) -> tuple[Report | None, str]:
+    """A stored report that is gone or damaged must not hide the rest of the job."""
+    try:
+        return _report(store, artifacts, job), ""
+    except Refused as refusal:
+        return None, refusal.code
 
 
 def _is_loopback(address: str) -> bool:

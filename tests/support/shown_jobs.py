@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 from fhir_bridge import encoding
-from fhir_bridge.errors import Unavailable
+from fhir_bridge.errors import Refused, Unavailable
 from fhir_bridge.job import Job, Stage, Status
 from fhir_bridge.ports import Delivery, HistoryEntry
 from mappings.code import Code
@@ -103,6 +103,7 @@ class ShownJobs:
         self._jobs = jobs
         self.reports: dict[str, Report] = {}
         self.down = False
+        self.damaged = False
 
     def jobs(self, statuses: Iterable[str] = (), limit: int = 1000) -> tuple[Job, ...]:
         self._ask()
@@ -131,6 +132,8 @@ class ShownJobs:
         return "digest" if stage is Stage.REPORT and job in self.reports else None
 
     def get(self, job: str, stage: Stage, digest: str) -> bytes:
+        if self.damaged:
+            raise Refused("store.artifact-damaged", stage, "a stored result of this step has changed")
         return encoding.dump(self.reports[job])
 
     def _ask(self) -> None:

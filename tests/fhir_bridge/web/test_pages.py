@@ -152,6 +152,19 @@ def test_what_is_not_there_is_a_plain_404(client: FlaskClient, path: str) -> Non
     assert (answer.status_code, Outline(answer.get_data(as_text=True)).open) == (404, [])
 
 
+def test_a_damaged_report_does_not_hide_its_job(client: FlaskClient, store: ShownJobs) -> None:
+    store.damaged = True
+    text = read(client, "/jobs/job-1").text
+    assert "The stored report cannot be shown: store.artifact-damaged" in text
+    assert "DiagnosticReport/17" in text
+
+
+def test_a_damaged_picture_is_said_with_its_code(client: FlaskClient, store: ShownJobs) -> None:
+    store.damaged = True
+    answer = client.get("/jobs/job-1/explanation.png")
+    assert (answer.status_code, b"store.artifact-damaged at report" in answer.data) == (500, True)
+
+
 def test_every_link_of_both_pages_leads_somewhere(client: FlaskClient) -> None:
     targets = {target for path in ("/", "/jobs/job-1", "/jobs/job-2") for target in read(client, path).targets}
     assert {target: client.get(target, buffered=True).status_code for target in targets if target.startswith("/")} == {
