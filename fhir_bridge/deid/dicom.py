@@ -33,6 +33,7 @@ _OPTIONS = ("113100", "113105", "113107", "113108")  # PS3.16 CID 7050, the opti
 _METHOD = "fhir-bridge allow-list; PS3.15 2026c Basic"
 _IMPLEMENTATION = ("2.25.201884925339113735190386517430428562901", "FHIR_BRIDGE")
 _SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018
+_LUT_DESCRIPTOR = 0x00283002
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 _NOT_IMAGES = (
     "9.",
@@ -119,19 +120,21 @@ class _Writer:
             if rule is not None and rule.gate == "pixels":
                 action = "kept"
             elif rule is not None:
-                vr, value = self._through_gate(element, rule, path)
+                vr, value = self._through_gate(element, rule, path, elements)
                 action = self._action(rule, element, value)
                 if value is not None or rule.empty_otherwise:
                     kept[tag] = write_element(tag, vr, value or b"", self._encoding)
             self.actions[">".join(name_of(step) for step in path), action] += 1
         return kept
 
-    def _through_gate(self, element: Element, rule: Rule, path: Path) -> tuple[str, bytes | None]:
+    def _through_gate(
+        self, element: Element, rule: Rule, path: Path, siblings: Mapping[int, Element]
+    ) -> tuple[str, bytes | None]:
         vr = rule.vrs[0] if len(rule.vrs) == 1 else element.vr if element.vr in rule.vrs else rule.vrs[0]
         if rule.gate in ("items", "code"):
             return "SQ", self._sequence(element, rule, path)
         if rule.gate == "lut-data":
-            return self._lut_vr(element), bytes(element.value)
+            return "OW", self._lut_data(element, siblings.get(_LUT_DESCRIPTOR))
         if is_binary(vr):
             return vr, binary_numbers(element, rule, vr) if self._same_order(element) else None
         text = plain_text(element)
@@ -150,8 +153,12 @@ class _Writer:
     def _same_order(self, element: Element) -> bool:
         return element.encoding.little == self._encoding.little
 
-    def _lut_vr(self, element: Element) -> str:
-        return element.vr if element.vr in ("US", "OW") and len(element.value) < 1 << 16 else "OW"
+    def _lut_data(self, element: Element, descriptor: Element | None) -> bytes | None:
+        """PS3.3 §C.11.1.1.1: as many entries as the descriptor says, of one byte or two, and not a byte more."""
+        if descriptor is None or len(descriptor.value) != 6 or not self._same_order(element):
+            return None
+        entries = int.from_bytes(descriptor.value[:2], "little" if self._encoding.little else "big") or 1 << 16
+        return bytes(element.value) if len(element.value) in (2 * entries, entries + entries % 2) else None
 
     def _action(self, rule: Rule, element: Element, value: bytes | None) -> str:
         if value is None:

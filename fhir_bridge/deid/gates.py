@@ -213,5 +213,7 @@ def code_meaning(value: str, scheme: str) -> str | None:
 
 @cache
 def _meanings(scheme: str) -> Mapping[str, str]:
-    named = (entry for by_code in concepts[scheme].values() for entry in by_code.items())
+    """PS3.16 uses some codes under two meanings: the shorter one is the plainer."""
+    named = [entry for by_code in concepts[scheme].values() for entry in by_code.items()]
+    named.sort(key=lambda entry: (-len(entry[1][0]), entry[1][0]))
     return {code: meaning for code, (meaning, _) in named if meaning.isascii() and len(meaning) <= 64}

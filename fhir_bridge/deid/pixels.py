@@ -16,8 +16,9 @@ _ROWS, _COLUMNS, _SAMPLES, _BITS_ALLOCATED, _FRAMES = 0x00280010, 0x00280011, 0x
 _IMAGE_TYPE, _BURNED_IN, _PHOTOMETRIC = 0x00080008, 0x00280301, 0x00280004
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _OVERLAY_GROUPS = range(0x6000, 0x6020, 2)  # PS3.5 §7.6
-_KNOWN_WRITERS = re.compile(
-    rb"(Created by OpenJPEG version [0-9.]+|Kakadu-v[0-9.]+|LEAD Technologies( Inc\.)? V[0-9.]+)\0?"
+_KNOWN_WRITERS = re.compile(  # what encoders sign with; everything else in a comment is somebody's words
+    rb"(Created by (GDCM/)?OpenJPEG version [0-9.]+|Kakadu-v?[0-9.]+|Creator: JasPer Version [0-9.]+|MITRA_DICOM_STANDARD"
+    rb"|Kdu-Layer-Info: log_2\{Delta-D\(squared-error\)/Delta-L\(bytes\)\}, L\(bytes\)[-+0-9., e\n]*)\0?"
 )
 
 
@@ -104,7 +105,7 @@ def _is_jpeg_comment(marker: bytes, content: bytes) -> bool:
     if marker == b"\xff\xfe":
         return True
     harmless = (marker == b"\xff\xe0" and content[:5] == b"JFIF\0" and len(content) == 14) or (
-        marker == b"\xff\xee" and content[:5] == b"Adobe" and len(content) == 12
+        marker == b"\xff\xee" and content[:5] == b"Adobe" and len(content) <= 12
     )
     return 0xE0 <= marker[1] <= 0xEF and not harmless
 
