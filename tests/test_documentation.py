@@ -2,10 +2,20 @@
 
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
+from fhir_bridge.api.fhir_endpoints import hooks
+from fhir_bridge.api.health import health
+from fhir_bridge.api.metrics import Metrics, metrics
+from fhir_bridge.cli.root import main
+from fhir_bridge.web.app import make_app
+from fhir_bridge.web.pages import pages
+from tests.support.frozen_clock import FrozenClock
+from tests.support.shown_jobs import ShownJobs
 from tests.support.source_tree import ROOT, error_codes, setting_names
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -49,6 +59,58 @@ def test_every_setting_is_explained_and_no_other() -> None:
 
 def test_every_mapping_table_is_explained_and_no_other() -> None:
     assert rows("Tables") == {path.name for path in (ROOT / "mappings" / "tables").glob("*.csv")}
+
+
+def test_every_path_is_explained_and_no_other() -> None:
+    store = ShownJobs()
+    blueprints = (
+        pages(store, store, FrozenClock(), store.job_counts),  # type: ignore[arg-type]
+        hooks(lambda notification, body: None, "token", 1),
+        health({}),
+        metrics(Metrics(dict)),
+    )
+    rules = {rule.rule for rule in make_app(blueprints).url_map.iter_rules() if rule.endpoint != "static"}
+    assert rows("Over HTTP") == rules
+
+
+def test_every_metric_is_explained_and_no_other() -> None:
+    figures = Metrics(dict)
+    figures.hook("received")
+    samples = {sample.name for family in figures.registry.collect() for sample in family.samples}
+    assert rows("Metrics") == {name for name in samples if not name.endswith("_created")}
+
+
+def commands(command: click.Command, name: str) -> Iterator[str]:
+    if not isinstance(command, click.Group):
+        yield name
+        return
+    context = click.Context(command)
+    for verb in command.list_commands(context):
+        found = command.get_command(context, verb)
+        assert found
+        yield from commands(found, f"{name} {verb}".strip())
+
+
+def test_every_command_is_explained_and_no_other() -> None:
+    assert rows("Commands") == set(commands(main, ""))
+
+
+def test_every_command_that_a_document_names_exists() -> None:
+    known = {word for command in commands(main, "") for word in (command, command.split()[0])}
+    named = {
+        verb
+        for page in PAGES
+        for verb in re.findall(r"`(?:\S*/)?fhir-bridge ([a-z]+)", page.read_text(encoding="utf-8"))
+    }
+    assert named - known == set()
+
+
+def test_every_marker_is_explained_and_no_other() -> None:
+    table = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("| marker |")[1].split("\n## ")[0]
+    markers = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"][
+        "markers"
+    ]
+    assert set(re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)) == {marker.split(":")[0] for marker in markers}
 
 
 def test_every_make_target_that_a_document_names_exists() -> None:

@@ -39,7 +39,12 @@ def error_codes() -> dict[str, str]:
     A code is any string of the shape `family.some-word` that is no file name, no name of a setting and no name of a log event.
     """
     settings = set(setting_names())
-    found = {code: str(path.relative_to(ROOT)) for path in python_files(*PACKAGES) for code in _slugs(tree(path))}
+    found = {
+        code: str(path.relative_to(ROOT))
+        for path in python_files(*PACKAGES)
+        if "training" not in path.parts
+        for code in _slugs(tree(path))
+    }
     return {
         code: where
         for code, where in found.items()
