@@ -17,7 +17,7 @@ setup: .venv/ready ## make .venv and install everything into it (nothing to do t
 demo: setup ## a practice hospital on this machine: real orders in, results checked (FHIR=sekmet or FHIR=hapi, ARGS=--keep)
 	@case "$(FHIR)" in \
 	  sekmet) ;; \
-	  hapi) scripts/packages.sh default-jdk-headless maven ;; \
+	  hapi) scripts/packages.sh javac=default-jdk-headless mvn=maven ;; \
 	  *) echo "FHIR=$(FHIR) is not known; choose FHIR=sekmet or FHIR=hapi" >&2; exit 2 ;; \
 	esac
 	@$(BIN)/fhir-bridge demo --fhir $(FHIR) $(ARGS)

@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# packages.sh PACKAGE...   Installs the Debian packages that are missing: as root, or through sudo with INSTALL_PACKAGES=1.
-# Without that right it prints the one line to run and exits 3. Services of the packages are kept from starting meanwhile.
+# packages.sh [PROGRAM=]PACKAGE...   Installs the Debian packages that are missing: as root, or through sudo with INSTALL_PACKAGES=1.
+# A package counts as there where its PROGRAM is found, however that was installed. Without the right to install it prints the one
+# line to run and exits 3. Services of the packages are kept from starting meanwhile.
 set -euo pipefail
 
 missing=()
-for package in "$@"; do
+for wanted in "$@"; do
+    package=${wanted#*=} program=${wanted%%=*}
+    if [ "$program" != "$package" ] && PATH="$PATH:/usr/sbin" command -v "$program" >/dev/null; then continue; fi
     state=$(dpkg-query --show --showformat '${Status}' "$package" 2>/dev/null || true)
     [ "$state" = "install ok installed" ] || missing+=("$package")
 done
