@@ -9,6 +9,7 @@ a message no parser takes still gets its answer.
 Whatever comes from the sender goes back byte for byte, less the bytes that would end the block or the segment.
 """
 
+import functools
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -164,6 +165,7 @@ def _version(header: Header | None) -> str:
     return next((known for known in reversed(_VERSIONS) if _numbers(known) <= asked), _VERSIONS[0])
 
 
+@functools.lru_cache(maxsize=64)
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, version.split("."))) if re.fullmatch(r"\d{1,3}(\.\d{1,3}){1,3}", version, re.ASCII) else ()
 

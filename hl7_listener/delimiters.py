@@ -1,5 +1,6 @@
 """The delimiters a sender declares in MSH-1 and MSH-2 (HL7 v2.5.1 §2.5.4, v2.7 adds the truncation character)."""
 
+import functools
 from dataclasses import dataclass
 
 from hl7_listener.refusal import MessageRefused
@@ -29,7 +30,11 @@ def read_delimiters(header: bytes) -> Delimiters:
     digit, a blank, beyond ASCII or used twice.
     """
     field = header[3:4]
-    encoding = header[4:].split(field, 1)[0] if field else b""
+    return _named(field, header[4:].split(field, 1)[0] if field else b"")
+
+
+@functools.lru_cache(maxsize=64)
+def _named(field: bytes, encoding: bytes) -> Delimiters:
     _check(field, "MSH-1")
     if not 2 <= len(encoding) <= 5:
         raise MessageRefused("hl7v2.delimiters", "MSH-2", "MSH-2 must hold 2 to 5 encoding characters")

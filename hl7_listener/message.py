@@ -23,14 +23,15 @@ _LF_SEGMENT = re.compile(rb"([^\r\n]+)")
 class Segment:
     """One segment: a stretch of the message's bytes."""
 
-    __slots__ = ("_fields", "_guarded", "_message", "end", "start")
+    __slots__ = ("_fields", "_guarded", "_is_header", "_message", "end", "start")
 
     def __init__(self, message: "Message", start: int, end: int) -> None:
         self._message = message
         self._guarded = message.guarded
         self.start = start
         self.end = end
-        self._fields: tuple[Span, ...] | None = None
+        self._is_header = self._guarded[start : start + 3] in _HEADERS  # fields 1 and 2 hold the delimiters themselves
+        self._fields: list[Span] | None = None
 
     @property
     def name(self) -> str:
@@ -47,29 +48,30 @@ class Segment:
         start, end = self.span(field)
         if start == end:
             return 0
-        mark = self._message.delimiters.repetition
-        if self._holds_delimiters(field):
+        if self._is_header and field <= 2:
             return 1
-        return self._guarded.count(mark.encode(), start, end) + 1
+        return self._guarded.count(self._message.repetition_mark, start, end) + 1
 
     def value(self, field: int, component: int = 1, subcomponent: int = 1, repetition: int = 1) -> str:
         """Decoded, unescaped text; empty where missing; two double quotes where the sender wrote the HL7 null.
 
         Raises MessageRefused `hl7v2.charset`.
         """
-        delimiters = self._message.delimiters
-        whole = self.span(field)
-        if self._holds_delimiters(field):
-            return self._message.text_of(whole) if component == subcomponent == repetition == 1 else ""
-        span = self._part(whole, delimiters.repetition, repetition)
-        span = self._part(span, delimiters.component, component)
-        return self._message.text_of(self._part(span, delimiters.subcomponent, subcomponent))
+        span = self.span(field)
+        if span[0] == span[1]:
+            return ""
+        message = self._message
+        if self._is_header and field <= 2:
+            return message.text_of(span) if component == subcomponent == repetition == 1 else ""
+        span = self._part(span, message.repetition_mark, repetition)
+        span = self._part(span, message.component_mark, component)
+        return message.text_of(self._part(span, message.subcomponent_mark, subcomponent))
 
     def text(self, field: int, repetition: int = 1) -> str:
         """A repetition as one text: for fields of free text, where senders leave `^` and `&` unescaped."""
         whole = self.span(field)
-        if not self._holds_delimiters(field):
-            whole = self._part(whole, self._message.delimiters.repetition, repetition)
+        if not (self._is_header and field <= 2):
+            whole = self._part(whole, self._message.repetition_mark, repetition)
         return self._message.text_of(whole)
 
     def raw(self, field: int) -> bytes:
@@ -83,33 +85,29 @@ class Segment:
             raise ValueError("fields count from 1")
         return self._spans[field] if field < len(self._spans) else (self.end, self.end)
 
-    def _holds_delimiters(self, field: int) -> bool:
-        return field <= 2 and self._guarded[self.start : self.start + 3] in _HEADERS
-
     @property
-    def _spans(self) -> tuple[Span, ...]:
+    def _spans(self) -> list[Span]:
         """The name at 0, then the fields."""
         if self._fields is None:
             spans = []
             start = self.start
-            separator = self._message.delimiters.field.encode()
+            separator = self._message.field_mark
             while (stop := self._guarded.find(separator, start, self.end)) >= 0:
                 spans.append((start, stop))
                 start = stop + 1
             spans.append((start, self.end))
-            if self._holds_delimiters(1) and len(spans) > 1:
+            if self._is_header and len(spans) > 1:
                 spans.insert(1, (spans[0][1], spans[0][1] + 1))
-            self._fields = tuple(spans)
+            self._fields = spans
         return self._fields
 
-    def _part(self, span: Span, delimiter: str, number: int) -> Span:
+    def _part(self, span: Span, mark: bytes, number: int) -> Span:
         """The `number`th piece of a span; an empty span where there are fewer."""
         if number < 1:
             raise ValueError("components and repetitions count from 1")
         start, end = span
-        if not delimiter:
+        if not mark:
             return span if number == 1 else (end, end)
-        mark = delimiter.encode()
         for _ in range(number - 1):
             stop = self._guarded.find(mark, start, end)
             if stop < 0:
@@ -129,11 +127,12 @@ class Message:
     def __init__(self, raw: bytes, charset_default: str = "") -> None:
         self.raw = raw
         self.header: Header = read_header(raw)
+        self.delimiters: Delimiters = self.header.delimiters
+        self.field_mark = self.delimiters.field.encode()
+        self.component_mark = self.delimiters.component.encode()
+        self.repetition_mark = self.delimiters.repetition.encode()
+        self.subcomponent_mark = self.delimiters.subcomponent.encode()
         self._charset_default = charset_default
-
-    @property
-    def delimiters(self) -> Delimiters:
-        return self.header.delimiters
 
     @functools.cached_property
     def _charset(self) -> Charset:
@@ -164,6 +163,5 @@ class Message:
 
     def text_of(self, span: Span) -> str:
         """The decoded, unescaped text of some of the bytes."""
-        start, end = span
-        text = self._charset.decode(self.raw[start:end])
+        text = self._charset.decode(self.raw[span[0] : span[1]])
         return unescape(text, self.delimiters, self._charset.codec)
