@@ -1,33 +1,34 @@
-"""The composition root: builds the adapters from the settings and hands them out. Knows everyone."""
+"""The composition root: builds the adapters from the settings and hands them out. Knows everyone.
+
+What a verb does not use is not imported: DICOM, FHIR and PDF libraries cost two seconds that `jobs list`, and the first answer of
+`serve` after a restart, do not have to wait for. Hence the imports inside the properties.
+"""
+
+from __future__ import annotations
 
 import secrets
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fhir_bridge.adapters.artifact_folder import ArtifactFolder
-from fhir_bridge.adapters.dicom_folder import DicomFolder
-from fhir_bridge.adapters.dicomweb import DicomWeb
-from fhir_bridge.adapters.fhir_client import FhirClient
-from fhir_bridge.adapters.fhir_delivery import FhirDelivery
-from fhir_bridge.adapters.fhir_server import FhirServerRecord
-from fhir_bridge.adapters.fhir_transport import Credentials, Limits
-from fhir_bridge.adapters.local_predictor import LocalPredictor
-from fhir_bridge.adapters.not_configured import NoFhirServer
 from fhir_bridge.adapters.sql_database import SqlDatabase
 from fhir_bridge.adapters.sql_store import SqlStore
 from fhir_bridge.adapters.sqlite_queue import SqliteQueue
-from fhir_bridge.deid.pseudonym import ProjectKeys
-from fhir_bridge.deid.sealing import load_or_create_key
-from fhir_bridge.deid.vault import Vault
-from fhir_bridge.flow import Kit, Patience
 from fhir_bridge.intake import IntakePolicy
-from fhir_bridge.ports import ClinicalRecord, ImageArchive, ReportDelivery
 from fhir_bridge.settings import Settings
 from mappings.authority import Authorities, Authority
-from mappings.fhir_report import Publisher
 from mappings.hl7v2_order import SenderPolicy
 from mappings.order import Identifier
+
+if TYPE_CHECKING:
+    from fhir_bridge.adapters.fhir_client import FhirClient
+    from fhir_bridge.adapters.local_predictor import LocalPredictor
+    from fhir_bridge.deid.pseudonym import ProjectKeys
+    from fhir_bridge.deid.vault import Vault
+    from fhir_bridge.flow import Kit
+    from fhir_bridge.ports import ClinicalRecord, ImageArchive, ReportDelivery
 
 
 class SystemClock:
@@ -89,6 +90,9 @@ class Parts:
     @cached_property
     def fhir(self) -> FhirClient | None:
         """None where no server is configured."""
+        from fhir_bridge.adapters.fhir_client import FhirClient
+        from fhir_bridge.adapters.fhir_transport import Credentials, Limits
+
         fhir = self.settings.fhir
         if not fhir.base_url:
             return None
@@ -102,16 +106,25 @@ class Parts:
 
     @cached_property
     def record(self) -> ClinicalRecord:
+        from fhir_bridge.adapters.fhir_server import FhirServerRecord
+        from fhir_bridge.adapters.not_configured import NoFhirServer
+
         return FhirServerRecord(self.fhir) if self.fhir else NoFhirServer()
 
     @cached_property
     def deliveries(self) -> tuple[ReportDelivery, ...]:
+        from fhir_bridge.adapters.fhir_delivery import FhirDelivery
+        from mappings.fhir_report import Publisher
+
         fhir = self.settings.fhir
         organization = Identifier(fhir.organization_value, fhir.organization_system)
         return (FhirDelivery(self.fhir, Publisher(fhir.organization_name, organization)),) if self.fhir else ()
 
     @cached_property
     def archive(self) -> ImageArchive:
+        from fhir_bridge.adapters.dicom_folder import DicomFolder
+        from fhir_bridge.adapters.dicomweb import DicomWeb
+
         archive = self.settings.archive
         if archive.kind == "folder":
             folder = archive.folder or self.data_dir / "pacs"
@@ -123,19 +136,29 @@ class Parts:
 
     @cached_property
     def keys(self) -> ProjectKeys:
+        from fhir_bridge.deid.pseudonym import ProjectKeys
+        from fhir_bridge.deid.sealing import load_or_create_key
+
         return ProjectKeys(load_or_create_key(self.data_dir / "secrets" / "project.key"))
 
     @cached_property
     def vault(self) -> Vault:
+        from fhir_bridge.deid.sealing import load_or_create_key
+        from fhir_bridge.deid.vault import Vault
+
         return Vault(self.data_dir / "phi" / "vault.db", load_or_create_key(self.data_dir / "secrets" / "vault.key"))
 
     @cached_property
     def predictor(self) -> LocalPredictor:
+        from fhir_bridge.adapters.local_predictor import LocalPredictor
+
         models = self.settings.models
         return LocalPredictor(timeout_seconds=models.timeout_seconds)
 
     @cached_property
     def kit(self) -> Kit:
+        from fhir_bridge.flow import Kit, Patience
+
         study = self.settings.study
         return Kit(
             record=self.record,

@@ -24,7 +24,7 @@ from fhir_bridge.practice.record import HospitalRecord
 from fhir_bridge.practice.ris_sender import RisSender
 from fhir_bridge.practice.story import FILLER_SYSTEM, PATIENT_SYSTEM, PLACER_SYSTEM, STORIES
 
-_DEADLINE_SECONDS = 180.0
+_DEADLINE_SECONDS = 300.0  # on a quiet machine a tenth of it is needed
 _HAPI_WORK = Path(".work") / "hapi"  # 287 MB of jars: built once, kept
 _ANSWERS = {"52101004": "present", "2667000": "absent"}  # SNOMED CT, as in mappings/tables/answers.csv
 _PIPE_WIDTH = 150

@@ -37,6 +37,9 @@ class InMemoryArchive:
                 files.add([content])
             return files.finish([header.instance for header, _ in listed])
 
+    def ping(self) -> None:
+        self._all()
+
     def _all(self) -> list[tuple[Header, bytes]]:
         if self.outage is not None:
             raise self.outage

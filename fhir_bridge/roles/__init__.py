@@ -1,0 +1,1 @@
+"""What a process of the bridge can be: listen, web, work. `serve` is all of them in one."""

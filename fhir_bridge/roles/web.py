@@ -1,0 +1,78 @@
+"""The role `web`: hooks, pages, health and metrics over HTTP."""
+
+import threading
+from urllib.parse import urlsplit
+
+from cheroot.wsgi import Server as HttpServer
+from flask import Flask
+
+from fhir_bridge.adapters.group_commit import GroupCommit
+from fhir_bridge.api.fhir_endpoints import hooks
+from fhir_bridge.api.health import Check, health
+from fhir_bridge.api.metrics import Metrics, metrics
+from fhir_bridge.compose import Parts
+from fhir_bridge.ports import Notification
+from fhir_bridge.web.app import LOOPBACK_HOSTS, make_app
+from fhir_bridge.web.pages import pages
+
+_HOOK_SECONDS = 9  # HAPI gives up after 10
+
+
+class Web:
+    """Notifications go through the same writer as messages: answered after the commit that covers them."""
+
+    def __init__(self, parts: Parts, writer: GroupCommit) -> None:
+        self._parts = parts
+        self._writer = writer
+        http = parts.settings.http
+        self._server = HttpServer(
+            (http.host, http.port), self._app(), numthreads=http.threads, server_name="fhir-bridge"
+        )
+        self._thread = threading.Thread(target=self._server.serve, name="http")
+
+    def start(self) -> tuple[str, int]:
+        """Host and port."""
+        self._server.prepare()
+        self._thread.start()
+        host, port = self._server.bind_addr[:2]
+        return host, port
+
+    def drain(self, seconds: float) -> None:
+        """Answers what was asked, takes nothing new."""
+        self._server.stop()
+        self._thread.join(seconds)
+
+    def _receive(self, notification: Notification, body: bytes) -> None:
+        self._writer.submit(lambda ledger: ledger.add_notification(notification, body)).result(_HOOK_SECONDS)
+
+    def _app(self) -> Flask:
+        parts, http = self._parts, self._parts.settings.http
+        figures = Metrics(parts.store.job_counts)
+        public = urlsplit(http.public_url).hostname or http.host
+        blueprints = (
+            pages(parts.store, parts.artifacts, parts.clock, parts.store.job_counts),
+            hooks(self._receive, parts.hook_token, int(http.max_body_mebibytes * 2**20), figures.hook),
+            health(_checks(parts)),
+            metrics(figures),
+        )
+        return make_app(blueprints, LOOPBACK_HOSTS | {public})
+
+
+def _checks(parts: Parts) -> dict[str, Check]:
+    def store() -> tuple[bool, str]:
+        return True, f"{sum(parts.store.job_counts().values())} jobs"
+
+    def fhir() -> tuple[bool, str]:
+        if parts.fhir is None:
+            return False, "fhir.not-configured"
+        parts.fhir.search_parameters()
+        return True, "answers"
+
+    def archive() -> tuple[bool, str]:
+        parts.archive.ping()
+        return True, parts.settings.archive.kind
+
+    def model() -> tuple[bool, str]:
+        return True, f"network guard: {parts.predictor.guard}"
+
+    return {"store": store, "fhir": fhir, "archive": archive, "model": model}
