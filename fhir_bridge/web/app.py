@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from types import TracebackType
+from urllib.parse import urlsplit
 
 from flask import Blueprint, Flask, Response, g, render_template, request
 from werkzeug.exceptions import HTTPException, InternalServerError
@@ -72,6 +73,11 @@ def make_app(blueprints: Sequence[Blueprint], hosts: Collection[str] = LOOPBACK_
     for blueprint in blueprints:
         app.register_blueprint(blueprint)
     return app
+
+
+def host_of(url: str) -> str:
+    """The host of a URL as `hosts` wants it: `http://Bridge.example:8765/x` is `bridge.example`; empty where there is none."""
+    return _name_of(urlsplit(url).netloc.rpartition("@")[2])
 
 
 def _name_of(host: str) -> str:

@@ -2,7 +2,7 @@
 
 Every invented patient is CANARY^ZEBRA, every identifier holds CANARY. A test that passed is failed afterwards if one of the two is
 found in what it logged or printed (also where it read the capture itself), in an answer of a Flask test client, in what a click
-test runner printed, in a `*.log` file or a file below a folder `deidentified` under its `tmp_path`, or in a file that it gave to
+test runner printed, in a `*.log` file, the bridge's own `bridge.out` or a file below a folder `deidentified` under its `tmp_path`, or in a file that it gave to
 the fixture `watched_files`. The marker `prints_identifiers` is for the few tests of a command whose purpose is to show them.
 """
 
@@ -73,7 +73,9 @@ class CanaryGuard:
         if tmp_path is not None:
             for path in tmp_path.rglob("*"):
                 if path.is_file() and (
-                    path.suffix == ".log" or "deidentified" in path.relative_to(tmp_path).parts[:-1]
+                    path.suffix == ".log"
+                    or path.name == "bridge.out"
+                    or "deidentified" in path.relative_to(tmp_path).parts[:-1]
                 ):
                     yield path
 

@@ -7,7 +7,7 @@ from flask import Blueprint, Flask
 from flask.testing import FlaskClient
 
 from fhir_bridge import log
-from fhir_bridge.web.app import make_app
+from fhir_bridge.web.app import host_of, make_app
 
 
 @pytest.fixture
@@ -47,6 +47,20 @@ def test_a_configured_name_is_answered_too() -> None:
     client = make_app([], hosts=("bridge.hospital.example",)).test_client()
     answer = client.get("/static/console.css", headers={"Host": "Bridge.Hospital.example"}, buffered=True)
     assert answer.status_code == 200
+
+
+URLS = {
+    "http://bridge:8765": "bridge",
+    "https://Bridge.hospital.example/fhir-bridge": "bridge.hospital.example",
+    "http://[2001:db8::7]:8765/": "[2001:db8::7]",
+    "http://[::1]": "[::1]",
+    "": "",
+}
+
+
+@pytest.mark.parametrize(("url", "host"), URLS.items())
+def test_the_host_of_a_public_address_is_found(url: str, host: str) -> None:
+    assert host_of(url) == host
 
 
 @pytest.mark.parametrize("path", ["/fine", "/bug", "/nowhere", "/static/console.css"])
