@@ -20,6 +20,7 @@ class ObservationLinks:
     device: str
     imaging_study: str
     performer: Json
+    meta: Json
 
 
 def observations_of(report: Report, links: ObservationLinks) -> Iterator[tuple[str, Json]]:
@@ -33,14 +34,14 @@ def observations_of(report: Report, links: ObservationLinks) -> Iterator[tuple[s
         yield _named(report, measurement.output), _measurement(report, measurement, links)
 
 
-def ai_meta() -> Json:
-    """`meta` of what the AI asserts: security label AIAST (AI Transparency on FHIR), and our tag, so that subscriptions can skip it."""
-    label = Code("AIAST", code_system.OBSERVATION_VALUE, "Artificial Intelligence asserted")
-    return {"security": [coding(label)], **own_meta()}
+def ai_meta(*, label: bool) -> Json:
+    """`meta` of what the AI asserts: our tag, and the security label AIAST (AI Transparency on FHIR) if the server knows it."""
+    security = coding(Code("AIAST", code_system.OBSERVATION_VALUE, "Artificial Intelligence asserted"))
+    return {"security": [security], **own_meta()} if label else own_meta()
 
 
 def own_meta() -> Json:
-    """`meta` of whatever we write: our tag."""
+    """`meta` of whatever we write: our tag, so that subscriptions can leave it out (`_tag:not`)."""
     return {"tag": [coding(own_code("ai-result", code_system.OWN_TAGS))]}
 
 
@@ -54,7 +55,7 @@ def _observation(report: Report, output: str, links: ObservationLinks, code: Cod
     return without_empty(
         (
             ("resourceType", "Observation"),
-            ("meta", ai_meta()),
+            ("meta", links.meta),
             ("identifier", [identifier(links.system, _named(report, output))]),
             ("status", "preliminary"),
             ("category", [concept(Code("imaging", code_system.OBSERVATION_CATEGORY, "Imaging"))]),

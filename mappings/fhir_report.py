@@ -41,7 +41,11 @@ _PDF_TITLE = "Imaging AI result (preliminary)"
 
 @dataclass(frozen=True, slots=True)
 class Publisher:
-    """Who publishes: the Organization that answers for the results, and the identifier systems under which we know our resources."""
+    """Who publishes: the Organization that answers for the results, and the identifier systems under which we know our resources.
+
+    `ai_label` puts the security label AIAST on what the AI asserts. It is younger than R4: HAPI stores it, but its `$validate` and a
+    server that checks codes on writing call it unknown.
+    """
 
     organization_name: str
     organization_identifier: Identifier
@@ -49,6 +53,7 @@ class Publisher:
     observation_system: str = "urn:fhir-bridge:observation"
     model_system: str = "urn:fhir-bridge:model"
     digest_system: str = "urn:fhir-bridge:sha-256"
+    ai_label: bool = True
 
     def reference(self) -> Json:
         """The Organization by identifier and name: it need not exist on the server."""
@@ -74,7 +79,8 @@ def bundle_of(report: Report, publisher: Publisher) -> Json:
     else:
         entries.append(_imaging_study_entry(report))
         study = entries[-1]["fullUrl"]
-    links = ObservationLinks(publisher.observation_system, device, study, publisher.reference())
+    meta = ai_meta(label=publisher.ai_label)
+    links = ObservationLinks(publisher.observation_system, device, study, publisher.reference(), meta)
     observations = [
         _updated("Observation", links.system, name, resource) for name, resource in observations_of(report, links)
     ]
@@ -184,7 +190,7 @@ def _diagnostic_report(report: Report, publisher: Publisher, study: str, results
     return without_empty(
         (
             ("resourceType", "DiagnosticReport"),
-            ("meta", ai_meta()),
+            ("meta", ai_meta(label=publisher.ai_label)),
             ("identifier", [identifier(publisher.job_system, report.job)]),
             ("basedOn", _based_on(report)),
             ("status", "preliminary"),

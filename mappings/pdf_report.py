@@ -3,6 +3,7 @@
 The same report gives the same bytes (no creation time, no random id), so that a repeated delivery changes nothing.
 """
 
+from datetime import UTC
 from io import BytesIO
 from xml.sax.saxutils import escape
 
@@ -27,7 +28,9 @@ def pdf_of(report: Report) -> bytes:
         Paragraph(_TITLE, styles["Title"]),
         Paragraph(_text(narrative.status), _boxed(styles["BodyText"])),
         Spacer(1, 4 * mm),
-        Paragraph(_text(f"Job {report.job}, issued {report.issued.isoformat()}"), styles["BodyText"]),
+        Paragraph(
+            _text(f"Job {report.job}, issued {report.issued.astimezone(UTC):%Y-%m-%d %H:%M} UTC"), styles["BodyText"]
+        ),
     ]
     for heading, sentences in (
         ("Findings", narrative.findings),

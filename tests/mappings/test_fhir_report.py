@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -117,6 +118,12 @@ def test_everything_bears_our_tag_and_what_the_ai_says_its_label(report: Report)
         assert [(tag["system"], tag["code"]) for tag in meta["tag"]] == [("urn:fhir-bridge:tag", "ai-result")]
         labels = [label["code"] for label in meta.get("security", [])]
         assert labels == (["AIAST"] if kind in ("DiagnosticReport", "Observation") else [])
+
+
+def test_the_label_can_be_left_away_for_servers_that_do_not_know_it() -> None:
+    bundle = bundle_of(a_report(), replace(PUBLISHER, ai_label=False))
+
+    assert [entry for entry in bundle["entry"] if "security" in entry["resource"]["meta"]] == []
 
 
 @every_report

@@ -37,7 +37,14 @@ def test_it_says_the_words_and_shows_the_picture() -> None:
     pdf = pdf_of(a_report(0.87))
     text = texts(pdf)
 
-    for words in ("Preliminary", "Pneumonia: present", "0.87", "Grad-CAM", "Job job-7f3c", "Recommendations"):
+    for words in (
+        "Preliminary",
+        "Pneumonia: present",
+        "0.87",
+        "Grad-CAM",
+        "Job job-7f3c, issued 2026-01-15 08:30 UTC",
+        "Recommendations",
+    ):
         assert words in text
     assert b"/Subtype /Image" in pdf
     assert pages(pdf) in (1, 2)
