@@ -1,13 +1,35 @@
-"""A certificate for tests of TLS, made on the spot."""
+"""Listeners that are stopped when their test is over, and a certificate for TLS, made on the spot."""
 
 import ssl
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from hl7_listener.server import Acceptor, ListenerPolicy, MllpServer
+
+POLICY = ListenerPolicy("orders", port=0, max_message_mebibytes=1)
+Start = Callable[..., tuple[MllpServer, tuple[str, int]]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start a listener; it is stopped when the test is over."""
+    with ExitStack() as stack:
+
+        def starter(accept: Acceptor, **limits: Any) -> tuple[MllpServer, tuple[str, int]]:
+            server = MllpServer(replace(POLICY, **limits), accept)
+            stack.callback(server.stop)
+            return server, server.start()
+
+        yield starter
 
 
 @pytest.fixture

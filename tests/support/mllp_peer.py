@@ -112,3 +112,14 @@ class ScriptedReceiver:
     ) -> None:
         self._listening.close()
         self._thread.join(TIMEOUT_SECONDS)
+
+
+def answers(stream: bytes) -> list[tuple[str, str]]:
+    """MSA-1 and MSA-2 of every block in a stream."""
+    return [msa(part[1:]) for part in stream.split(b"\x1c\r")[:-1]]
+
+
+def order(control_id: str = "1", *, charset: str = "", name: bytes = b"CANARY^ZEBRA", end: bytes = b"\r") -> bytes:
+    """A small order."""
+    msh = f"MSH|^~\\&|RIS|HOSP|||20260302||ORM^O01|{control_id}|P|2.5||||||{charset}".encode()
+    return end.join((msh, b"PID|1||CANARY-1||" + name, b"ORC|NW|CANARY-P1", b""))
