@@ -94,7 +94,7 @@ def test_late_images_come_once_the_job_waits_for_them(tmp_path) -> None:
     lists = [[], [line(LATE, "ready", "context")], [line(LATE, "waiting")], [line(LATE, "done", "deliver")]]
     hospital = Scripted(tmp_path / "pacs", lists, [report(LATE)])
     assert play(LATE, hospital, row(LATE)).passed
-    assert hospital.events[:5] == ["jobs (0 films)", "NW", "jobs (0 films)", "jobs (0 films)", "jobs (1 films)"]
+    assert hospital.events[:5] == ["NW", "jobs (0 films)", "jobs (0 films)", "jobs (0 films)", "jobs (1 films)"]
 
 
 def test_an_order_is_cancelled_only_while_it_waits(tmp_path) -> None:
@@ -146,7 +146,7 @@ def test_a_story_that_could_not_go_on_is_no_success(tmp_path) -> None:
 def test_a_bridge_that_died_is_not_waited_for(tmp_path) -> None:
     hospital = Scripted(tmp_path / "pacs", [[]], alive=False)
     assert not play(LATE, hospital, row(LATE)).passed
-    assert hospital.events == ["jobs (0 films)", "NW", "jobs (0 films)"]
+    assert hospital.events == ["NW", "jobs (0 films)"]
 
 
 def test_what_is_told_names_no_patient(tmp_path) -> None:
