@@ -127,7 +127,10 @@ def _check_value(tag: int, vr: str, value: bytes, originals: set[bytes]) -> None
     if not value or value not in originals or (action is None and vr not in ("PN", "DA", "DT")):
         return
     if action is not None:
-        retained = action.keep_characteristics or (action.modify_dates and vr == "TM")
+        characteristic = (
+            action.keep_characteristics and vr not in _FREE_TEXT
+        )  # sex, age, size; not the words on ethnicity
+        retained = characteristic or (action.modify_dates and vr == "TM")
         cleaned = action.clean_descriptors and all(
             word in vocabulary() for word in value.decode("ascii", "replace").split()
         )

@@ -25,7 +25,7 @@ def test_a_uid_pseudonym_is_a_valid_uid_of_its_project(uid: str) -> None:
 
 
 def test_pseudonyms_of_many_uids_are_all_different() -> None:
-    assert len({KEYS.uid(f"1.2.{number}") for number in range(100_000)}) == 100_000
+    assert len({KEYS.uid(f"1.2.{number}") for number in range(20_000)}) == 20_000
 
 
 def test_another_process_gives_the_same_pseudonyms() -> None:

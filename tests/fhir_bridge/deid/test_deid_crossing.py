@@ -1,0 +1,362 @@
+import copy
+import io
+import json
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from pydicom.data import get_testdata_file
+
+from fhir_bridge.deid.crossing import Crossing, bring_back, cross, reopen
+from fhir_bridge.deid.pseudonym import ProjectKeys
+from fhir_bridge.deid.vault import Vault
+from fhir_bridge.errors import Refused, Unavailable
+from fhir_bridge.study import ClinicalContext, DeidentifiedStudy, RawStudy
+from inference.prediction import InputImage, Prediction
+from tests.support import raw_film
+from tests.support.raw_film import CR, DX, STUDY, Film, Raw, text
+
+KEYS = ProjectKeys(bytes(range(32)))
+PATIENT = {
+    "resourceType": "Patient",
+    "id": "CANARY-77",
+    "gender": "female",
+    "birthDate": "2020-03-04",
+    "name": [{"family": "CANARY", "given": ["ZEBRA"]}],
+    "identifier": [{"value": "CANARY-1"}],
+}
+CONDITION = {
+    "resourceType": "Condition",
+    "id": "CANARY-C1",
+    "code": {"coding": [{"system": "http://snomed.info/sct", "code": "233604007", "display": "CANARY"}]},
+    "onsetDateTime": "2023-03-01",
+}
+CONTEXT = ClinicalContext(PATIENT, others={"Condition": (CONDITION,)})
+
+
+@pytest.fixture
+def vault(data_dir: Path) -> Vault:
+    return Vault(data_dir / "phi" / "vault.db", bytes(32))
+
+
+class Hospital:
+    """A folder of originals under `phi/`, and the way across."""
+
+    def __init__(self, data_dir: Path, vault: Vault) -> None:
+        self.originals = data_dir / "phi" / "study"
+        self.originals.mkdir()
+        self.released = data_dir / "deidentified" / "job-1" / "study"
+        self.vault = vault
+
+    def study(self, *contents: bytes) -> RawStudy:
+        for number, content in enumerate(contents):
+            (self.originals / f"CANARY-{number}.dcm").write_bytes(content)
+        files = tuple(Path(f"CANARY-{number}.dcm") for number in range(len(contents)))
+        return RawStudy(self.originals, STUDY, files)
+
+    def cross(self, *contents: bytes, context: ClinicalContext = CONTEXT, job: str = "job-1") -> Crossing:
+        return cross(self.study(*contents), context, job=job, into=self.released, keys=KEYS, vault=self.vault)
+
+
+@pytest.fixture
+def hospital(data_dir: Path, vault: Vault) -> Hospital:
+    return Hospital(data_dir, vault)
+
+
+def image(number: int, sop_class: str = CR) -> Film:
+    return Film(sop_class).put(text(0x00080018, "UI", f"1.2.3.30{number}"))
+
+
+def read(path: Path) -> pydicom.Dataset:
+    return pydicom.dcmread(io.BytesIO(path.read_bytes()))
+
+
+def everything_released(crossing: Crossing) -> bytes:
+    files = sorted(crossing.study.folder.rglob("*"))
+    context = json.dumps([crossing.context.resources, crossing.context.sex, crossing.context.age_years])
+    names = "\n".join(path.name for path in files)
+    return b"\n".join([*(path.read_bytes() for path in files), crossing.manifest, context.encode(), names.encode()])
+
+
+def test_a_study_crosses_with_its_context(hospital: Hospital) -> None:
+    crossing = hospital.cross(image(1).to_bytes(), image(2, DX).to_bytes())
+    assert isinstance(crossing.study, DeidentifiedStudy)
+    assert len(crossing.study.files) == 2
+    assert {read(path).StudyInstanceUID for path in crossing.study.files} == {crossing.study.study_instance_uid}
+    assert (crossing.context.age_years, crossing.context.sex) == (3.0, "female")
+    assert read(crossing.study.files[0]).PatientAge == "003Y"
+    assert crossing.context.resources["Condition"][0]["code"]["coding"][0]["code"] == "233604007"
+
+
+def test_nothing_that_is_released_names_the_patient(hospital: Hospital) -> None:
+    released = everything_released(hospital.cross(image(1).to_bytes(), image(2).to_bytes())).upper()
+    for identifier in (
+        b"CANARY",
+        b"ZEBRA",
+        STUDY.encode() + b"\0",
+        b"1.2.3.30",
+        b"20200304",
+        b"2020-03-04",
+        b"20230308",
+    ):
+        assert identifier not in released
+
+
+def test_dicom_and_context_move_by_the_same_days(hospital: Hospital) -> None:
+    crossing = hospital.cross(image(1).to_bytes())
+    onset = crossing.context.resources["Condition"][0]["onsetDateTime"].replace("-", "")
+    study = read(crossing.study.files[0]).StudyDate
+    assert int(pydicom.valuerep.DA(study).toordinal()) - int(pydicom.valuerep.DA(onset).toordinal()) == 7
+
+
+def test_crossing_again_gives_the_same_bytes(hospital: Hospital) -> None:
+    once = hospital.cross(image(1).to_bytes(), image(2).to_bytes())
+    files = {path.name: path.read_bytes() for path in once.study.files}
+    again = hospital.cross(image(1).to_bytes(), image(2).to_bytes())
+    assert again.manifest == once.manifest
+    assert {path.name: path.read_bytes() for path in again.study.files} == files
+
+
+def test_a_smaller_study_leaves_nothing_of_the_larger_one(hospital: Hospital) -> None:
+    hospital.cross(image(1).to_bytes(), image(2).to_bytes())
+    crossing = hospital.cross(image(1).to_bytes())
+    assert list(crossing.study.folder.iterdir()) == list(crossing.study.files)
+
+
+def test_reopening_makes_the_same_study_and_context(hospital: Hospital) -> None:
+    crossing = hospital.cross(image(1).to_bytes())
+    found = reopen(crossing.manifest, hospital.released)
+    assert found.manifest == crossing.manifest
+    assert found.study.files == crossing.study.files
+    assert found.study.study_instance_uid == crossing.study.study_instance_uid
+    assert found.context.resources == crossing.context.resources
+    assert (found.context.age_years, found.context.sex) == (3.0, "female")
+
+
+def _change(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+
+
+def _add(path: Path) -> None:
+    path.with_name("2.25.1.dcm").write_bytes(b"")
+
+
+def _link(path: Path) -> None:
+    path.rename(path.parents[1] / "elsewhere.dcm")
+    path.symlink_to(path.parents[1] / "elsewhere.dcm")
+
+
+@pytest.mark.parametrize("tamper", [_change, _add, _link, Path.unlink], ids=["changed", "added", "linked", "missing"])
+def test_a_folder_that_is_not_as_released_is_refused(hospital: Hospital, tamper: Any) -> None:
+    crossing = hospital.cross(image(1).to_bytes())
+    tamper(crossing.study.files[0])
+    with pytest.raises(Refused) as refusal:
+        reopen(crossing.manifest, hospital.released)
+    assert refusal.value.code == "deid.tampered"
+
+
+@pytest.mark.parametrize("manifest", [b"", b"{}", b"CANARY", b'{"format":"x"}', b"[1]"])
+def test_what_is_no_manifest_is_refused(hospital: Hospital, manifest: bytes) -> None:
+    with pytest.raises(Refused, match=r"deid\.tampered at manifest"):
+        reopen(manifest, hospital.released)
+
+
+def test_the_manifest_says_what_was_done_by_which_rules(hospital: Hospital) -> None:
+    manifest = json.loads(hospital.cross(image(1).put(Raw(0x00091001, "UN", b"x")).to_bytes()).manifest)
+    assert manifest["table"] == "PS3.15 Table E.1-1 2026c"
+    assert manifest["policy"].startswith("basic")
+    assert ["0010,0010", "replaced", 1] in manifest["actions"]
+    assert ["private", "removed", 1] in manifest["actions"]
+    assert ["Condition.onsetDateTime", "shifted", 1] in manifest["actions"]
+
+
+def test_objects_beside_the_images_are_counted_and_left(hospital: Hospital) -> None:
+    report = Film("1.2.840.10008.5.1.4.1.1.88.22").to_bytes()
+    crossing = hospital.cross(image(1).to_bytes(), report, report)
+    assert len(crossing.study.files) == 1
+    assert json.loads(crossing.manifest)["skipped"] == {"Enhanced SR Storage": 2}
+
+
+OTHER_STUDY = image(2).put(text(0x0020000D, "UI", "1.2.9"))
+OTHER_PATIENT = image(2).put(text(0x00100020, "LO", "CANARY-2"))
+REFUSALS = [
+    ([image(1), OTHER_STUDY], "deid.mixed-studies"),
+    ([OTHER_STUDY], "deid.mixed-studies"),
+    ([image(1), OTHER_PATIENT], "deid.mixed-patients"),
+    ([image(1), image(1)], "deid.duplicate-instance"),
+    ([Film("1.2.840.10008.5.1.4.1.1.88.22")], "deid.nothing-to-cross"),
+    ([image(1), Film("1.2.840.10008.5.1.4.1.1.2")], "deid.sop-class-unsupported"),
+    ([image(1), image(2).put(text(0x00280301, "CS", "YES"))], "deid.burned-in-annotation"),
+    ([image(1), image(2).put(text(0x00080008, "CS", "DERIVED\\PRIMARY"))], "deid.pixels-unverified"),
+]
+
+
+@pytest.mark.parametrize(("films", "code"), REFUSALS)
+def test_a_study_that_may_not_cross_leaves_nothing_behind(hospital: Hospital, films: list[Film], code: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        hospital.cross(*(film.to_bytes() for film in films))
+    assert refusal.value.code == code
+    assert "CANARY" not in str(refusal.value)
+    assert list(hospital.released.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"CANARY", image(1).to_bytes()[:300], b"\0" * 128 + b"DICM"])
+def test_a_corrupt_file_is_refused(hospital: Hospital, content: bytes) -> None:
+    with pytest.raises(Refused) as refusal:
+        hospital.cross(image(1).to_bytes(), content)
+    assert refusal.value.code == "deid.dicom-unreadable"
+
+
+def test_a_name_hidden_in_the_pixels_holds_the_study(hospital: Hospital) -> None:
+    with pytest.raises(Refused) as refusal:
+        hospital.cross(Film(pixels=b"ZEBRA^CANARY".ljust(32, b"\0")).to_bytes())
+    assert (refusal.value.code, refusal.value.where) == ("deid.residual-identifier", "7FE0,0010")
+    assert list(hospital.released.iterdir()) == []
+
+
+def test_a_word_of_the_vocabulary_that_is_the_patients_name_does_not_stay(hospital: Hospital) -> None:
+    patient = PATIENT | {"name": [{"family": "Hand", "given": ["ZEBRA"]}]}
+    film = image(1).put(text(0x00081030, "LO", "LEFT HAND"), text(0x00100010, "PN", "HAND^ZEBRA"))
+    crossing = hospital.cross(film.to_bytes(), context=ClinicalContext(patient))
+    assert read(crossing.study.files[0]).StudyDescription == "LEFT"
+
+
+def test_nothing_is_released_when_the_vault_fails(hospital: Hospital) -> None:
+    hospital.vault.close()
+    with pytest.raises(Unavailable) as failure:
+        hospital.cross(image(1).to_bytes())
+    assert failure.value.code == "deid.vault-unavailable"
+    assert list(hospital.released.iterdir()) == []
+
+
+AGES = [
+    ("20200304", "1999-01-01", "080Y", 3.0),  # the header's birth date first
+    ("", "2018-03-09", "080Y", 4.0),  # then FHIR's
+    ("", "2018", "007Y", 7.0),  # of a year alone no age can be told
+    ("", "", "018M", 1.5),
+    ("", "", "", None),
+    ("20290101", "2018-03-09", "", 4.0),  # born after the study: not believed
+    ("19200101", "", "", 90.0),
+]
+
+
+@pytest.mark.parametrize(("header", "fhir", "age_string", "expected"), AGES)
+def test_the_age_comes_from_the_best_source(
+    hospital: Hospital, header: str, fhir: str, age_string: str, expected: float | None
+) -> None:
+    film = image(1).put(text(0x00100030, "DA", header), text(0x00101010, "AS", age_string))
+    crossing = hospital.cross(film.to_bytes(), context=ClinicalContext(PATIENT | {"birthDate": fhir}))
+    assert crossing.context.age_years == expected
+
+
+def test_without_a_fhir_patient_sex_and_identity_come_from_the_header(hospital: Hospital) -> None:
+    crossing = hospital.cross(image(1).to_bytes(), context=ClinicalContext({}))
+    assert crossing.context.sex == "female"
+    assert read(crossing.study.files[0]).PatientID == KEYS.pseudonym("patient", "|CANARY-1")
+
+
+def test_two_projects_share_no_pseudonym(hospital: Hospital) -> None:
+    ours = hospital.cross(image(1).to_bytes())
+    mine = {path.name for path in ours.study.files}
+    study = hospital.study(image(1).to_bytes())
+    theirs = cross(
+        study, CONTEXT, job="job-1", into=hospital.released, keys=ProjectKeys(bytes(32)), vault=hospital.vault
+    )
+    assert mine.isdisjoint(path.name for path in theirs.study.files)
+    assert ours.study.study_instance_uid != theirs.study.study_instance_uid
+
+
+def predictions(crossing: Crossing) -> tuple[Prediction, ...]:
+    inputs = tuple(InputImage(path.name.removesuffix(".dcm"), "0" * 64) for path in crossing.study.files)
+    analysed = Prediction("m", "1", "d", "analysed", crossing.study.study_instance_uid, inputs, {"pneumonia": 0.9})
+    return (analysed, Prediction("n", "1", "d", "refused", reason="age"))
+
+
+def test_predictions_come_back_with_the_original_uids_and_nothing_else_changed(hospital: Hospital) -> None:
+    found = predictions(hospital.cross(image(1).to_bytes(), image(2).to_bytes()))
+    back = bring_back(found, job="job-1", vault=hospital.vault)
+    assert back[0].study_instance_uid == STUDY
+    assert {each.sop_instance_uid for each in back[0].inputs} == {"1.2.3.301", "1.2.3.302"}
+    assert replace(back[0], study_instance_uid="", inputs=()) == replace(found[0], study_instance_uid="", inputs=())
+    assert back[1] == found[1]
+
+
+def _swapped(prediction: Prediction) -> Prediction:
+    image = prediction.inputs[0]
+    return replace(
+        prediction,
+        study_instance_uid=image.sop_instance_uid,
+        inputs=(replace(image, sop_instance_uid=prediction.study_instance_uid),),
+    )
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        _swapped,
+        lambda prediction: replace(prediction, study_instance_uid="2.25.1"),
+        lambda prediction: replace(prediction, study_instance_uid=STUDY),
+        lambda prediction: replace(prediction, study_instance_uid=""),
+        lambda prediction: replace(prediction, inputs=(InputImage("1.2.3.301", "0"),)),
+    ],
+    ids=["swapped", "unknown", "original", "none", "original image"],
+)
+def test_a_forged_prediction_is_refused(hospital: Hospital, forge: Any) -> None:
+    found = predictions(hospital.cross(image(1).to_bytes()))
+    with pytest.raises(Refused) as refusal:
+        bring_back((forge(found[0]),), job="job-1", vault=hospital.vault)
+    assert refusal.value.code == "deid.foreign-pseudonym"
+
+
+def test_a_prediction_of_another_job_is_refused(hospital: Hospital) -> None:
+    found = predictions(hospital.cross(image(1).to_bytes(), job="job-1"))
+    other = Film().put(text(0x00080018, "UI", "1.2.3.999"))
+    hospital.cross(other.to_bytes(), job="job-2")
+    with pytest.raises(Refused, match=r"deid\.foreign-pseudonym"):
+        bring_back(found, job="job-2", vault=hospital.vault)
+
+
+def test_a_prediction_from_before_the_last_crossing_is_refused(hospital: Hospital) -> None:
+    replayed = predictions(hospital.cross(image(1).to_bytes()))
+    hospital.cross(image(2).to_bytes())
+    with pytest.raises(Refused, match=r"deid\.foreign-pseudonym"):
+        bring_back(replayed, job="job-1", vault=hospital.vault)
+
+
+def test_only_the_crossing_makes_a_deidentified_study(hospital: Hospital) -> None:
+    study = hospital.cross(image(1).to_bytes()).study
+    with pytest.raises(TypeError):
+        DeidentifiedStudy(object(), study.folder, "2.25.1", ())
+    for duplicate in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError):
+            duplicate(study)
+
+
+def test_a_real_film_crosses_whole(hospital: Hospital) -> None:
+    content = Path(get_testdata_file("RG3_UNCR.dcm", download=False)).read_bytes()
+    raw = replace(hospital.study(content), study_instance_uid="")
+    crossing = cross(raw, CONTEXT, job="job-1", into=hospital.released, keys=KEYS, vault=hospital.vault)
+    data_set = read(crossing.study.files[0])
+    assert data_set.pixel_array.shape == (1760, 1760)
+    assert data_set.PatientSex == "F"
+
+
+@pytest.mark.parametrize("name", ["gdcm_CR-MONO1-10-chest.dcm", "WG04_RG1_J2KI.dcm", "WG04_RG2_J2KR.dcm"])
+def test_shared_films_that_are_not_original_and_primary_wait(hospital: Hospital, name: str) -> None:
+    path = Path(__file__).resolve().parents[4] / "shared" / "dicom" / "CR" / name
+    if not path.exists():
+        pytest.skip("the shared films are not here")
+    raw = replace(hospital.study(path.read_bytes()), study_instance_uid="")
+    with pytest.raises(Refused) as refusal:
+        cross(raw, CONTEXT, job="job-1", into=hospital.released, keys=KEYS, vault=hospital.vault)
+    assert refusal.value.code == "deid.pixels-unverified"
+
+
+def test_the_same_patient_has_the_same_pseudonym_in_every_study(hospital: Hospital) -> None:
+    one = read(hospital.cross(image(1).to_bytes(), job="job-1").study.files[0]).PatientID
+    two = read(hospital.cross(image(2).to_bytes(), job="job-2").study.files[0]).PatientID
+    assert one == two == KEYS.pseudonym("patient", "Patient/CANARY-77")
+    assert raw_film.INSTANCE not in (one, two)
