@@ -2,12 +2,13 @@
 
 Each retrieval runs in a process of its own, ours and the peer's in turn. Ours counts all that it does: the listing by QIDO-RS, the
 check of completeness and the fsync of every file; the peer writes its datasets with `save_as` and checks nothing. MB = 10^6 bytes of
-pixel data. Memory is the peak resident set (VmHWM). `python benchmarks/retrieval.py [--rounds 5] [--slices 300] [--peer-python P]`
+pixel data. Memory is the peak resident set (VmHWM). `python benchmarks/retrieval.py [--rounds 5] [--slices 300] [--peer-path DIR]`
 prints JSON; without Orthanc or the peer it says so. Goals: >= 2.5x the peer's MB/s, <= 1.2x its memory.
 """
 
 import argparse
 import json
+import os
 import re
 import shutil
 import statistics
@@ -68,18 +69,19 @@ def _peak_mebibytes() -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
-def _run(python: str, which: str, url: str) -> dict[str, Any]:
+def _run(which: str, url: str, environment: dict[str, str]) -> dict[str, Any]:
     into = Path(tempfile.mkdtemp(prefix="retrieval-"))
     try:
-        command = [python, __file__, "--child", which, "--url", url, "--into", str(into)]
-        finished = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
+        command = [sys.executable, __file__, "--child", which, "--url", url, "--into", str(into)]
+        finished = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600, env=environment)
     finally:
         shutil.rmtree(into)
     return dict(json.loads(finished.stdout.splitlines()[-1]))
 
 
-def _has_peer(python: str) -> bool:
-    return subprocess.run([python, "-c", "import dicomweb_client"], capture_output=True).returncode == 0
+def _has_peer(environment: dict[str, str]) -> bool:
+    command = [sys.executable, "-c", "import dicomweb_client"]
+    return subprocess.run(command, capture_output=True, env=environment).returncode == 0
 
 
 def _summary(runs: list[dict[str, Any]], slices: int) -> dict[str, float]:
@@ -93,22 +95,21 @@ def _summary(runs: list[dict[str, Any]], slices: int) -> dict[str, float]:
     }
 
 
-def measure(rounds: int, slices: int, peer_python: str) -> dict[str, Any]:
+def measure(rounds: int, slices: int, peer_path: str) -> dict[str, Any]:
     """Fills a PACS, retrieves in turn, compares the medians."""
     sys.path.insert(0, str(ROOT))
     from tests.support.orthanc import running_orthanc
     from tests.support.studies import an_instance
 
-    contenders = {"ours": sys.executable}
-    if _has_peer(peer_python):
-        contenders["dicomweb_client_iter_study"] = peer_python
+    environment = {**os.environ, "PYTHONPATH": peer_path}  # the same for both: the same codecs are loaded, and weigh
+    contenders = ["ours", *(["dicomweb_client_iter_study"] if _has_peer(environment) else [])]
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in contenders}
     with running_orthanc() as server:
         for number in range(1, slices + 1):
             server.store(an_instance(study_uid=STUDY, number=number, size=ROWS))
         for _ in range(rounds + 1):  # the first warms the PACS and the page cache, and is not counted
-            for name, python in contenders.items():
-                run = _run(python, name, server.dicomweb_url)
+            for name in contenders:
+                run = _run(name, server.dicomweb_url, environment)
                 assert run["instances"] == slices, f"{name} retrieved {run['instances']} of {slices}"
                 runs[name].append(run)
     result: dict[str, Any] = {"slices": slices, "rounds": rounds}
@@ -127,7 +128,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--slices", type=int, default=300)
-    parser.add_argument("--peer-python", default=sys.executable, help="an interpreter that has dicomweb-client")
+    parser.add_argument(
+        "--peer-path", default="", help="a folder with dicomweb-client (pip install --no-deps --target)"
+    )
     parser.add_argument("--child", choices=["ours", "dicomweb_client_iter_study"], help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
     parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
@@ -137,7 +140,7 @@ def main() -> int:
     if not Path("/usr/sbin/Orthanc").exists():
         print(json.dumps({"skipped": "Orthanc is not installed"}))
         return 0
-    print(json.dumps(measure(arguments.rounds, arguments.slices, arguments.peer_python), indent=2))
+    print(json.dumps(measure(arguments.rounds, arguments.slices, arguments.peer_path), indent=2))
     return 0
 
 
