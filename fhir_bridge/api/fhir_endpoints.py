@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask import Blueprint, Request, Response, request
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from fhir_bridge.errors import Unavailable
 from fhir_bridge.ports import Notification
@@ -40,8 +40,7 @@ def hooks(receive: Receive, token: str, max_body_bytes: int, count: Count = lamb
         if not _bears(token, request):
             count("unauthorized")
             return _empty(401, {"WWW-Authenticate": "Bearer"})
-        request.max_content_length = max_body_bytes
-        body = request.get_data(cache=False)
+        body = _body(request, max_body_bytes)
         notification = notification_of(
             subscription, request.method, (resource_type, resource_id), body, request.headers.get("If-Match", "")
         )
@@ -127,6 +126,17 @@ def _bears(token: str, call: Request) -> bool:
     """The comparison takes the same time wherever the first wrong character is."""
     scheme, _, given = call.headers.get("Authorization", "").partition(" ")
     return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())
+
+
+def _body(call: Request, max_bytes: int) -> bytes:
+    """The whole body, or an error: a body that was cut off, by its sender or by our limit, is never taken for a whole one."""
+    call.max_content_length = max_bytes + 1  # werkzeug silently stops at the limit where the body comes in chunks
+    body = call.get_data(cache=False)
+    if len(body) > max_bytes:
+        raise RequestEntityTooLarge
+    if call.content_length is not None and len(body) < call.content_length:
+        raise ClientDisconnected
+    return body
 
 
 def _empty(status: int, headers: dict[str, str] | None = None) -> Response:
