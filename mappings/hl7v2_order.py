@@ -88,7 +88,7 @@ def _read(group: OrderGroup, control: OrderControl, policy: SenderPolicy, zone: 
 
 
 def _control(group: OrderGroup, trace: Trace) -> OrderControl:
-    """ORC-1 (table 0119), for SC by ORC-5 (table 0038). Without ORC: NEW (facts of real senders: 6 of 55 orders have none)."""
+    """ORC-1 (table 0119), for SC by ORC-5 (table 0038). Without ORC: NEW (6 of 55 orders counted in public repositories have none)."""
     if group.orc is None:
         trace.note("control", "no ORC: taken as NW")
         return OrderControl.NEW

@@ -22,12 +22,6 @@ def findings_of(model: str, outputs: Mapping[str, float], thresholds: Mapping[st
     return tuple(_finding(name, system, outputs[name], thresholds.get(name)) for name in reported)
 
 
-def questions_of(model: str) -> tuple[str, ...]:
-    """What the model is asked, in words: the displays of its rows in findings.csv."""
-    system = code_system.MODEL_OUTPUTS + model
-    return tuple(row.target.display for row in load("findings") if row.source_system == system and row.target)
-
-
 def measurements_of(quality: Mapping[str, float], quality_score: float | None = None) -> tuple[Measurement, ...]:
     """Quality measures as measurements with their UCUM units, the overall score first.
 

@@ -29,7 +29,7 @@ class Narrative:
 def narrative_of(report: Report) -> Narrative:
     """The words for a report."""
     if report.outcome is ReportOutcome.NOT_ANALYSED:
-        findings: tuple[str, ...] = (_say("no_statement"),)
+        findings: tuple[str, ...] = (_say("no_statement"), *map(_measurement, report.measurements))
         impression: tuple[str, ...] = (_not_analysed(report),)
         recommendations = (_say("read_without_ai"),)
     else:

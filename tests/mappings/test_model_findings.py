@@ -1,7 +1,7 @@
 import pytest
 
 from mappings.code import Code
-from mappings.model_findings import findings_of, measurements_of, questions_of
+from mappings.model_findings import findings_of, measurements_of
 from mappings.refusal import MappingRefused
 
 SCT = "http://snomed.info/sct"
@@ -69,7 +69,3 @@ def test_quality_measures_carry_their_units_and_the_score_comes_first() -> None:
 def test_an_unknown_quality_measure_is_refused() -> None:
     with pytest.raises(MappingRefused, match=r"mapping\.code-missing"):
         measurements_of({"aura": 1.0})
-
-
-def test_the_questions_of_a_model() -> None:
-    assert questions_of("xray_pneumonia") == ("Pneumonia",)

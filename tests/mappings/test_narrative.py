@@ -3,6 +3,7 @@ import re
 import pytest
 
 from mappings.finding import Report
+from mappings.model_findings import measurements_of
 from mappings.narrative import narrative_of, number
 from tests.support.reports import a_refused_report, a_report
 
@@ -52,6 +53,15 @@ def test_a_refused_study_has_its_reason_and_no_finding() -> None:
         "(reason code scope.age).",
     )
     assert "Pneumonia" not in " ".join((*narrative.findings, *narrative.impression, *narrative.recommendations))
+
+
+def test_what_was_measured_before_the_refusal_is_said() -> None:
+    report = a_refused_report(measurements=measurements_of({"snr_db": 3.25}))
+
+    assert narrative_of(report).findings == (
+        "The AI model makes no statement about these images.",
+        "Signal to Noise Ratio: 3.25 dB.",
+    )
 
 
 def test_no_number_is_said_that_the_report_does_not_hold() -> None:

@@ -1,6 +1,7 @@
-"""Order -> HL7 v2 message -> the same order, whatever characters stand in it."""
+"""Order -> HL7 v2 message -> the same order, whatever characters stand in it; and any message gives orders or a refusal."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 
@@ -13,6 +14,7 @@ from mappings.authority import Authorities, Authority
 from mappings.code import Code
 from mappings.hl7v2_order import SenderPolicy, orders_from
 from mappings.order import Identifier, Order, OrderControl, PatientIdentity, Priority
+from mappings.refusal import MappingRefused
 from tests.support.order_messages import omi, orm
 
 SITE = Authorities([Authority("HOSP", oid="1.2.3"), Authority("RIS", system="urn:ris")])
@@ -71,3 +73,22 @@ def test_an_order_written_as_a_message_is_read_as_the_same_order(write: Callable
     (read,) = orders_from(Message(write(order)), SenderPolicy(SITE, time_zone="America/New_York"))
 
     assert replace(read, trace=()) == order
+
+
+fields = st.sampled_from(
+    ["", '""', "NW", "XO", "SC", "CANARY-1", "^^^HOSP&1.2.3&ISO^MR", "20260230", "A~B~", "CT", "1.2.3", "&^&"]
+)
+segments = st.builds(
+    lambda name, values: "|".join([name, *values]),
+    st.sampled_from(["PID", "PV1", "ORC", "OBR", "TQ1", "IPC", "ZDS", "OBX", "NTE", "RXO"]),
+    st.lists(fields, max_size=35),
+)
+
+
+@given(lines=st.lists(segments, max_size=8))
+def test_any_message_gives_orders_or_a_refusal(lines: list[str]) -> None:
+    header = "MSH|^~\\&|RIS|HOSP|BRIDGE|AI|20261105101500||ORM^O01|M1|P|2.5"
+
+    with suppress(MappingRefused):
+        for order in orders_from(Message("\r".join([header, *lines, ""]).encode()), SenderPolicy(SITE)):
+            assert order.keys() or order.control is OrderControl.NONE
