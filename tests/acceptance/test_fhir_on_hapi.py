@@ -20,6 +20,9 @@ from tests.support.subscription_contract import SubscriptionContract
 
 pytestmark = pytest.mark.real_parts
 
+# The label of the AI Transparency guide: in today's HL7 Terminology, not in the copy of it that R4 was published with
+YOUNGER_THAN_R4 = "Unknown code 'http://terminology.hl7.org/CodeSystem/v3-ObservationValue#AIAST'"
+
 
 @pytest.fixture
 def client(hapi: FhirPeer) -> Iterator[FhirClient]:
@@ -54,7 +57,7 @@ class TestDelivery(DeliveryContract):
         with pytest.raises(Refused) as caught:
             place.delivery.deliver(report)
         assert caught.value.code == "fhir.rejected"
-        assert "HAPI-1094" in caught.value.explanation
+        assert "HAPI-1096" in caught.value.explanation  # "Resource is deleted"
         assert place.kept(report) == []
 
     def test_no_service_request_is_made(self, client: FhirClient, place: ServerPlace) -> None:
@@ -71,9 +74,9 @@ class TestDelivery(DeliveryContract):
         report = replace(place.report(), outcome=outcome)
         entries = bundle_of(report, PUBLISHER)["entry"]
         place.delivery.deliver(report)
-        found = {entry["resource"]["resourceType"]: errors_in(hapi, entry["resource"]) for entry in entries}
-        assert found == dict.fromkeys(found, ())
-        assert {"DiagnosticReport", "Observation", "Device", "ImagingStudy", "Provenance"} <= set(found)
+        assert [errors for entry in entries if (errors := errors_in(hapi, entry["resource"]))] == []
+        types = {entry["resource"]["resourceType"] for entry in entries}
+        assert types == {"DiagnosticReport", "Observation", "Device", "ImagingStudy", "Provenance"}
 
 
 def errors_in(hapi: FhirPeer, resource: dict[str, Any]) -> tuple[str, ...]:
@@ -82,7 +85,8 @@ def errors_in(hapi: FhirPeer, resource: dict[str, Any]) -> tuple[str, ...]:
     headers = {"Content-Type": "application/fhir+json", "Accept": "application/fhir+json"}
     outcome = requests.post(url, json=resource, headers=headers, timeout=120).json()
     assert outcome["resourceType"] == "OperationOutcome"
-    return tuple(i["diagnostics"] for i in outcome["issue"] if i["severity"] in ("error", "fatal"))
+    errors = (issue["diagnostics"] for issue in outcome["issue"] if issue["severity"] in ("error", "fatal"))
+    return tuple(error for error in errors if error != YOUNGER_THAN_R4)
 
 
 def test_the_servers_validator_does_find_errors(hapi: FhirPeer) -> None:

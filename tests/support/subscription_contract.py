@@ -149,8 +149,8 @@ class SubscriptionContract:
 
     def test_doubles_are_removed(self, client: FhirClient, hooks: Hooks) -> None:
         orders, _ = self.activated(client, hooks)
-        double = {name: value for name, value in client.read(orders.reference).items() if name not in ("id", "meta")}
-        client.create_unless(double, "url=http://nowhere.invalid/")
+        double = Resources().mark
+        client.update(f"Subscription/{double}", {**client.read(orders.reference), "id": double})
         assert check_subscriptions(client, hooks)[0].doubled == 1
         ensure_subscriptions(client, hooks)
         assert check_subscriptions(client, hooks)[0] == orders
