@@ -5,6 +5,7 @@ the protocol and nothing else; what libraries print goes to standard error.
 """
 
 import argparse
+import logging
 import os
 import sys
 import traceback
@@ -27,6 +28,7 @@ def main() -> None:
     )
     options = arguments.parse_args()
     sys.excepthook = _report_without_text
+    logging.disable(logging.CRITICAL)  # pydicom's and TensorFlow's lines quote what they read
     guard = leave_network(
         (options.guard,) if options.guard else KINDS
     )  # before numpy and TensorFlow start their threads

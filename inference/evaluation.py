@@ -89,13 +89,15 @@ def specificity(label: Labels, said: Labels) -> float:
 def bootstrap(statistic: Callable[[npt.NDArray[np.intp]], float], patient: npt.NDArray[np.str_]) -> tuple[float, float]:
     """[2.5 %, 97.5 %] of statistic(rows) over 2,000 draws of whole patients with replacement; draws without a value are left out."""
     random_state = np.random.RandomState(_SEED)
-    _, group = np.unique(patient, return_inverse=True)
-    order = np.argsort(group, kind="stable")
-    members = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
+    _, group, sizes = np.unique(patient, return_inverse=True, return_counts=True)
+    order, starts = np.argsort(group, kind="stable"), np.cumsum(sizes) - sizes
     values = []
     for _ in range(BOOTSTRAP_DRAWS):
-        drawn = random_state.randint(0, len(members), len(members))
-        values.append(statistic(np.concatenate([members[i] for i in drawn])))
+        drawn = random_state.randint(0, len(sizes), len(sizes))
+        # the positions start, start + 1, ... of every drawn patient, one after the other
+        before = np.cumsum(sizes[drawn]) - sizes[drawn]
+        rows = np.repeat(starts[drawn] - before, sizes[drawn]) + np.arange(sizes[drawn].sum())
+        values.append(statistic(order[rows]))
     low, high = np.nanpercentile(values, (2.5, 97.5))
     return round(float(low), 4), round(float(high), 4)
 

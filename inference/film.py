@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pydicom
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels import apply_modality_lut, pixel_array
 from pydicom.uid import UID, AllTransferSyntaxes
 
@@ -49,6 +49,7 @@ DECODERS = {
 # What pydicom and its decoders raise on files that are not what they claim; found by mutating files in the tests.
 _UNREADABLE = (
     InvalidDicomError,
+    BytesLengthException,
     OSError,
     EOFError,
     ValueError,
