@@ -102,14 +102,20 @@ def _repaired(kept: Resource, wanted: WantedSubscription, hooks: Hooks) -> Resou
 
 
 def _find(client: FhirClient, hooks: Hooks, wanted: WantedSubscription) -> list[Resource]:
-    """Those with our endpoint, the oldest first; compared here too, for a server may ignore the search."""
+    """Those with our endpoint, the one to keep first; compared here too, for a server may ignore the search."""
     endpoint = hooks.endpoint(wanted.name)
     found = [
         one
         for one in client.search("Subscription", (("url", endpoint),), limit=50)
         if _channel(one).get("endpoint") == endpoint
     ]
-    return sorted(found, key=lambda one: (str(one.get("meta", {}).get("lastUpdated", "")), str(one["id"])))
+    return sorted(found, key=_worth_keeping)
+
+
+def _worth_keeping(subscription: Resource) -> tuple[bool, str, str]:
+    """Active before others, then the oldest."""
+    changed = str(subscription.get("meta", {}).get("lastUpdated", ""))
+    return subscription.get("status") != "active", changed, str(subscription["id"])
 
 
 def _channel(subscription: Resource) -> Resource:

@@ -21,6 +21,7 @@ from fhir_bridge.study import Resource
 FHIR_JSON = "application/fhir+json"
 MAX_ATTEMPTS = 5
 LONGEST_WAIT_SECONDS = 30.0  # a longer Retry-After is for the job's own schedule, not for a worker to sit out
+LONGEST_RETRY_AFTER_SECONDS = 3600.0  # what a server may wish of the job's schedule
 _FIRST_WAIT_SECONDS = 0.5
 _CHUNK = 65536
 _PASSING_STATUSES = frozenset({408, 429, 502, 503, 504})
@@ -266,12 +267,12 @@ def _retry_after(headers: Mapping[str, str], wall: Callable[[], float]) -> float
     """RFC 9110 §10.2.3: seconds, or an HTTP date, which is measured by the server's own clock."""
     value = headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():
-        return float(value)
+        return min(float(value), LONGEST_RETRY_AFTER_SECONDS)
     wanted = _http_date(value)
     if wanted is None:
         return None
     now = _http_date(headers.get("Date", ""))
-    return max(0.0, wanted - (wall() if now is None else now))
+    return min(max(0.0, wanted - (wall() if now is None else now)), LONGEST_RETRY_AFTER_SECONDS)
 
 
 def _http_date(value: str) -> float | None:

@@ -39,6 +39,47 @@ def fhir(resource: Mapping[str, Any], status: int = 200, **headers: str) -> Scri
     return Scripted(status, json.dumps(resource).encode(), {"Content-Type": "application/fhir+json", **headers})
 
 
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    owner: "ScriptedServer"
+
+    def handle_one_request(self) -> None:
+        try:
+            super().handle_one_request()
+        except ConnectionError:
+            self.close_connection = True  # the client left: what a test of time-outs wants
+
+    def _serve(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        asked = Asked(self.command, self.path, headers, body)
+        self.owner.asked.append(asked)
+        self.owner.arrivals.put(asked)
+        self._send(self.owner.answer(asked))
+
+    def _send(self, scripted: Scripted) -> None:
+        self.send_response_only(scripted.status)  # no Date of its own
+        for name, value in scripted.headers.items():
+            self.send_header(name, value)
+        length = len(scripted.body) if scripted.length is None else scripted.length
+        if scripted.status != 204:
+            self.send_header("Content-Length", str(length))
+        self.end_headers()
+        half = len(scripted.body) // 2 if scripted.hold else len(scripted.body)
+        self.wfile.write(scripted.body[:half])
+        if scripted.hold:
+            self.wfile.flush()
+            scripted.hold.wait(30)
+            self.wfile.write(scripted.body[half:])
+        self.close_connection = self.close_connection or length != len(scripted.body)
+
+    do_GET = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815 - the standard library's names
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
 class ScriptedServer:
     """`answer` is called in the server's threads for every request."""
 
@@ -46,48 +87,8 @@ class ScriptedServer:
         self.answer = answer
         self.asked: list[Asked] = []
         self.arrivals: SimpleQueue[Asked] = SimpleQueue()  # for tests that wait for one
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def handle_one_request(self) -> None:
-                try:
-                    super().handle_one_request()
-                except ConnectionError:
-                    self.close_connection = True  # the client left: what a test of time-outs wants
-
-            def _serve(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                asked = Asked(self.command, self.path, headers, body)
-                outer.asked.append(asked)
-                outer.arrivals.put(asked)
-                self._send(outer.answer(asked))
-
-            def _send(self, scripted: Scripted) -> None:
-                self.send_response_only(scripted.status)  # no Date of its own
-                for name, value in scripted.headers.items():
-                    self.send_header(name, value)
-                length = len(scripted.body) if scripted.length is None else scripted.length
-                if scripted.status != 204:
-                    self.send_header("Content-Length", str(length))
-                self.end_headers()
-                half = len(scripted.body) // 2 if scripted.hold else len(scripted.body)
-                self.wfile.write(scripted.body[:half])
-                if scripted.hold:
-                    self.wfile.flush()
-                    scripted.hold.wait(30)
-                    self.wfile.write(scripted.body[half:])
-                self.close_connection = self.close_connection or length != len(scripted.body)
-
-            do_GET = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815 - the standard library's names
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        handler = type("Handler", (_Handler,), {"owner": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()

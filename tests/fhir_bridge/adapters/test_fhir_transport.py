@@ -155,10 +155,22 @@ def test_a_date_in_retry_after_is_measured_by_the_servers_own_clock(serve: Serve
     assert waiting.slept == [4.25]
 
 
-def test_a_long_retry_after_is_left_to_the_schedule_of_the_job(serve: Serve, waiting: WaitingTime) -> None:
+@pytest.mark.parametrize(
+    ("wish", "seconds"),
+    [
+        ("600", 600),
+        ("9" * 400, 3600),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 3600),
+        ("Fri, 31 Dec 99999 23:59:59 GMT", None),
+    ],
+)
+def test_a_long_retry_after_is_left_to_the_schedule_of_the_job(
+    serve: Serve, waiting: WaitingTime, wish: str, seconds: float | None
+) -> None:
+    limits = Limits(deadline_seconds=0.2)  # too short to wait for anything else either
     with pytest.raises(Unavailable) as caught:
-        serve(page_of_html(503, **{"Retry-After": "600"})).read("Patient/1")
-    assert caught.value.retry_after == 600
+        serve(page_of_html(503, **{"Retry-After": wish}), limits=limits).read("Patient/1")
+    assert caught.value.retry_after == seconds
     assert waiting.slept == []
 
 
