@@ -10,7 +10,7 @@ import socket
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, cast
 
 from hl7_listener.acknowledgement import Outcome, acknowledge
 from hl7_listener.framing import Decoder, Discarded, Frame, FramingEvent, Oversize, frame
@@ -68,16 +68,15 @@ class Connection(asyncio.Protocol):
         self._write_blocked_since: float | None = None
         self._block_open_since: float | None = None
         self._loop = asyncio.get_running_loop()
-        self._last_read = self._loop.time()
+        self._last_active = self._loop.time()
         self._transport: asyncio.Transport
         self._peer = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - the loop's promise for a stream server
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # a stream server gets no other kind
         if not self._owner.opened(self):
             self._is_last = True
-            transport.abort()
+            self._transport.abort()
             return
         host, port = (transport.get_extra_info("peername") or ("", 0))[:2]
         self._peer = f"{host}:{port}"
@@ -88,12 +87,12 @@ class Connection(asyncio.Protocol):
         if self._is_last:
             self._traffic.discarded["after-close"] += len(data)
             return
-        self._last_read = self._loop.time()
+        self._last_active = self._loop.time()
         events = self._decoder.feed(data)
         if events or not self._decoder.is_open:
             self._block_open_since = None
         if self._decoder.is_open and self._block_open_since is None:
-            self._block_open_since = self._last_read
+            self._block_open_since = self._last_active
         self._waiting.extend(events)
         self._proceed()
 
@@ -130,18 +129,18 @@ class Connection(asyncio.Protocol):
         """Apply the limits of the policy; called again and again by the server."""
         policy = self._policy
         if _is_over(self._write_blocked_since, policy.write_timeout_seconds, now):
-            self._time_out("write-timeout", abort=True)
+            self._traffic.closed["write-timeout"] += 1
+            self.abort()
+        elif self._is_last:
+            return
         elif self._has_room and _is_over(self._block_open_since, policy.max_partial_age_seconds, now):
             self._time_out("partial-timeout")
-        elif not (self._pending or self._waiting) and _is_over(self._last_read, policy.idle_timeout_seconds, now):
+        elif not (self._pending or self._waiting) and _is_over(self._last_active, policy.idle_timeout_seconds, now):
             self._time_out("idle-timeout")
 
-    def _time_out(self, reason: str, *, abort: bool = False) -> None:
+    def _time_out(self, reason: str) -> None:
         self._traffic.closed[reason] += 1
-        if abort:
-            self.abort()
-        else:
-            self._finish_reading()
+        self._finish_reading()
 
     def _finish_reading(self) -> None:
         self._is_last = True
@@ -213,6 +212,7 @@ class Connection(asyncio.Protocol):
                 at=datetime.now(UTC),
             )
             if answer:
+                self._last_active = self._loop.time()
                 self._traffic.acknowledgements[outcome.code] += 1
                 self._transport.write(frame(answer))
 
