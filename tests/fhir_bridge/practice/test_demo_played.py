@@ -40,14 +40,17 @@ def test_every_story_ends_as_expected_and_nothing_stays_running(tmp_path, watche
     assert processes_of(folder) == []
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_demo_leaves_no_process(tmp_path, sign) -> None:
-    demo = start(tmp_path / "demo")
-    assert demo.stdout is not None
-    for line in demo.stdout:
-        if "send-new" in line:
-            break
-    demo.send_signal(sign)
-    demo.stdout.read()
-    assert demo.wait(60) == {signal.SIGINT: 130, signal.SIGTERM: 143}[sign]
+@pytest.mark.parametrize(
+    ("moment", "sign", "code"),
+    [("starting the bridge", signal.SIGINT, 130), ("send-new", signal.SIGTERM, 143)],
+)
+def test_an_interrupted_demo_leaves_no_process(tmp_path, moment, sign, code) -> None:
+    with start(tmp_path / "demo") as demo:
+        assert demo.stdout is not None
+        for line in demo.stdout:
+            if moment in line:
+                break
+        demo.send_signal(sign)
+        demo.stdout.read()
+        assert demo.wait(60) == code
     assert processes_of(tmp_path) == []
