@@ -39,7 +39,7 @@ class DicomFolder:
     Links are ignored: what they lead to lies in the folder and is found there, or lies outside. So are files still being written:
     their names end in `.part`, `.partial` or `.tmp` or begin with a dot, or less is there than their header declares.
     Raises Unavailable `archive.unavailable`, `archive.incomplete`, `archive.storage-failed`; Refused `archive.query-empty`,
-    `archive.foreign-instance`, `archive.conflicting-instances`.
+    `archive.conflicting-instances`.
     """
 
     folder: Path

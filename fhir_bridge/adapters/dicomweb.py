@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import requests
 import urllib3
-from requests.auth import AuthBase
+from requests.auth import AuthBase, HTTPBasicAuth
 
 from fhir_bridge.adapters.multipart_stream import (
     MAX_PART_BYTES,
@@ -38,6 +38,17 @@ _UNDECODED = "*^/?,"
 
 _SOP_CLASS, _SOP_INSTANCE, _ACCESSION, _MODALITY = "00080016", "00080018", "00080050", "00080060"
 _STUDY_UID, _SERIES_UID = "0020000D", "0020000E"
+
+
+@dataclass(frozen=True, slots=True)
+class BearerToken(AuthBase):
+    """Credentials of RFC 6750 §2.1."""
+
+    token: str = field(repr=False)
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self.token}"
+        return request
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +152,13 @@ class DicomWeb:
     def _get(self, path: str, accept: str) -> Iterator[requests.Response]:
         """One GET. Leaves 200, 204 and 404 to the caller; everything else is an error."""
         headers = {"Accept": accept, "Accept-Encoding": "identity"}  # a PACS that gzips pixels takes ten times as long
+        auth = HTTPBasicAuth(*(part.encode() for part in self.auth)) if isinstance(self.auth, tuple) else self.auth
         with requests.Session() as session:
+            session.trust_env = False  # no proxy and no .netrc that nobody told us of
             try:
                 response = session.get(
                     f"{self.base_url.rstrip('/')}/{path}",
-                    auth=self.auth,
+                    auth=auth,
                     headers=headers,
                     timeout=self.timeout_seconds,
                     verify=self.verify,

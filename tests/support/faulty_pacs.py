@@ -57,6 +57,7 @@ class FaultyPacs:
     page: int = 1000
     knows_offset: bool = True
     queries: list[str] = field(default_factory=list)
+    credentials: list[str] = field(default_factory=list)
     url: str = ""
     _closing: threading.Event = field(default_factory=threading.Event)
 
@@ -112,6 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = urlsplit(self.path)
+        self.script.credentials.append(self.headers.get("Authorization", ""))
         if "limit=" in path.query:
             self._answer(200, "application/dicom+json", [json.dumps(self.script.listing(path.query)).encode()])
         elif self.script.fault in _STATUSES:

@@ -1,6 +1,8 @@
 """What is particular to a folder: files being written, links, foreign files, changes."""
 
+import csv
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -164,3 +166,44 @@ def test_files_of_other_makers_are_listed(folder: Path, name: str) -> None:
     dataset = pydicom.dcmread(source, stop_before_pixels=True)
     (instance,) = DicomFolder(folder).list_instances(str(dataset.StudyInstanceUID))
     assert instance.sop_instance_uid == dataset.SOPInstanceUID
+
+
+TWO_VERSIONS = (
+    "DX/chest_NIH_test1.dcm",
+    "DX/chest_NIH_test5.dcm",
+)  # the same SOP Instance UID in two transfer syntaxes
+
+
+@pytest.fixture
+def collection(repository: Path) -> Path:
+    """Real files of many makers, with a manifest by somebody else."""
+    folder = repository.parent / "shared" / "dicom"
+    if not folder.is_dir():
+        pytest.skip("no ../shared/dicom beside the repository")
+    return folder
+
+
+def manifest_of(collection: Path) -> list[dict[str, str]]:
+    with (collection / "MANIFEST.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.shared
+def test_a_public_collection_is_listed_as_its_manifest_says(collection: Path) -> None:
+    rows = [row for row in manifest_of(collection) if row["file"] != TWO_VERSIONS[1]]
+    archive = DicomFolder(collection)
+    listed = Counter(
+        (study, instance.series_instance_uid)
+        for study in sorted({row["study"] for row in rows})
+        for instance in archive.list_instances(study)
+    )
+    assert listed == Counter((row["study"], row["series_uid"]) for row in rows)
+    assert archive.unreadable == 0
+
+
+@pytest.mark.shared
+def test_two_versions_of_a_public_film_are_refused(collection: Path, tmp_path: Path) -> None:
+    (study,) = {row["study"] for row in manifest_of(collection) if row["file"] in TWO_VERSIONS}
+    with pytest.raises(Refused) as refusal:
+        DicomFolder(collection).retrieve(study, tmp_path)
+    assert refusal.value.code == "archive.conflicting-instances"

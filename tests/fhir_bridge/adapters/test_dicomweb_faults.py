@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fhir_bridge.adapters.dicomweb import DicomWeb
+from fhir_bridge.adapters.dicomweb import BearerToken, DicomWeb
 from fhir_bridge.errors import BridgeError, Refused, Unavailable
 from fhir_bridge.study import StudyQuery
 from tests.support.faulty_pacs import FaultyPacs, running
@@ -100,3 +100,21 @@ def test_no_error_text_holds_the_accession_number() -> None:
     with pytest.raises(Unavailable) as error:
         DicomWeb(pacs.url).find_studies(StudyQuery(accession="CANARY-1"))
     assert "CANARY" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("auth", "header"),
+    [
+        (None, ""),
+        (BearerToken("mF_9.B5f-4.1JqM"), "Bearer mF_9.B5f-4.1JqM"),  # RFC 6750 §2.1
+        (("Aladdin", "open sesame"), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),  # RFC 2617 §2
+    ],
+)
+def test_credentials_are_sent_as_the_standards_say(auth: BearerToken | tuple[str, str] | None, header: str) -> None:
+    with running(FaultyPacs([])) as pacs:
+        DicomWeb(pacs.url, auth).ping()
+    assert pacs.credentials == [header]
+
+
+def test_credentials_are_not_shown() -> None:
+    assert "CANARY" not in repr(DicomWeb("https://pacs/dicom-web", BearerToken("CANARY-TOKEN")))
