@@ -15,7 +15,12 @@ from inference.manifest import Limit, Quality
 from inference.quality.gate import require_quality
 from inference.refusal import InferenceRefused
 
-MEASURES = ("snr_db", "contrast", "sharpness", "saturation")
+MEASURES = (
+    "contrast",
+    "saturation",
+    "sharpness",
+    "snr_db",
+)  # in this order they are judged: without contrast the rest means little
 WORST_PERCENT, TYPICAL_PERCENT = 0.1, 25.0  # of films that are worse, on the bad side of the measure
 MARGIN = 0.5  # of the distance between the two percentiles
 _HIGH_IS_BAD = {"saturation"}
