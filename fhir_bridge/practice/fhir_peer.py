@@ -67,6 +67,8 @@ def start_fhir_peer(kind: str, work: Path, output: Callable[[str], None] = lambd
 
     `output` is given every line of the server until then. Raises Refused `practice.part-missing`, Unavailable `practice.peer-failed`.
     """
+    if kind not in _START_SECONDS:
+        raise ValueError("the FHIR peers are sekmet and hapi")
     if missing := missing_parts(kind, work):
         raise Refused("practice.part-missing", kind, "this machine lacks " + ", ".join(missing))
     work.mkdir(parents=True, exist_ok=True)

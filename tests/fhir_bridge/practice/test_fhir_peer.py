@@ -33,6 +33,11 @@ def test_what_the_machine_lacks_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     assert "maven" in caught.value.explanation
 
 
+def test_there_is_no_third_kind(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="sekmet and hapi"):
+        fhir_peer.start_fhir_peer("fhir", tmp_path)
+
+
 def test_maven_is_not_asked_for_once_hapi_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     (tmp_path / "built").touch()
