@@ -1,21 +1,32 @@
 """The role `web`: hooks, pages, health and metrics over HTTP."""
 
 import threading
-from urllib.parse import urlsplit
+from concurrent.futures import TimeoutError as NotInTime
 
 from cheroot.wsgi import Server as HttpServer
 from flask import Flask
 
+from fhir_bridge import log
 from fhir_bridge.adapters.group_commit import GroupCommit
 from fhir_bridge.api.fhir_endpoints import hooks
 from fhir_bridge.api.health import Check, health
 from fhir_bridge.api.metrics import Metrics, metrics
 from fhir_bridge.compose import Parts
+from fhir_bridge.errors import Unavailable
 from fhir_bridge.ports import Notification
-from fhir_bridge.web.app import LOOPBACK_HOSTS, make_app
+from fhir_bridge.web.app import LOOPBACK_HOSTS, host_of, make_app
 from fhir_bridge.web.pages import pages
 
 _HOOK_SECONDS = 9  # HAPI gives up after 10
+
+
+class _QuietHttpServer(HttpServer):
+    """cheroot, whose own error log would print the text of exceptions."""
+
+    def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:
+        """Only that there was one: what it says may quote a request."""
+        if level >= 40:
+            log.event("http.server-error")
 
 
 class Web:
@@ -25,6 +36,7 @@ class Web:
         self._parts = parts
         self._writer = writer
         http = parts.settings.http
+        self._max_body_bytes = int(http.max_body_mebibytes * 2**20)
         self._server = HttpServer(
             (http.host, http.port), self._app(), numthreads=http.threads, server_name="fhir-bridge"
         )
@@ -43,19 +55,22 @@ class Web:
         self._thread.join(seconds)
 
     def _receive(self, notification: Notification, body: bytes) -> None:
-        self._writer.submit(lambda ledger: ledger.add_notification(notification, body)).result(_HOOK_SECONDS)
+        stored = self._writer.submit(lambda ledger: ledger.add_notification(notification, body))
+        try:
+            stored.result(_HOOK_SECONDS)
+        except NotInTime:
+            raise Unavailable("store.slow", "store", "not committed in time") from None
 
     def _app(self) -> Flask:
         parts, http = self._parts, self._parts.settings.http
         figures = Metrics(parts.store.job_counts)
-        public = urlsplit(http.public_url).hostname or http.host
         blueprints = (
             pages(parts.store, parts.artifacts, parts.clock, parts.store.job_counts),
-            hooks(self._receive, parts.hook_token, int(http.max_body_mebibytes * 2**20), figures.hook),
+            hooks(self._receive, parts.hook_token, self._max_body_bytes, figures.hook),
             health(_checks(parts)),
             metrics(figures),
         )
-        return make_app(blueprints, LOOPBACK_HOSTS | {public})
+        return make_app(blueprints, LOOPBACK_HOSTS | {host_of(http.public_url) if http.public_url else http.host})
 
 
 def _checks(parts: Parts) -> dict[str, Check]:
