@@ -1,6 +1,5 @@
 """One SQLite database: durable settings, short write transactions, migrations, errors in our words."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
+from fhir_bridge.adapters.turns import Turns
 from fhir_bridge.errors import Unavailable
 
 HEAD = "0001"  # the newest step in migrations/versions; a test holds it
@@ -19,7 +19,7 @@ class NewerDatabase(RuntimeError):
 
 
 class SqlDatabase:
-    """Write transactions one at a time (SQLite has one writer anyway: a lock is fairer than its busy loop); reads beside them.
+    """Write transactions one at a time (SQLite has one writer anyway; `Turns` is fairer than its busy loop); reads beside them.
 
     `synchronous=FULL`: one fsync a commit, so what is committed survives a power cut.
     """
@@ -27,7 +27,7 @@ class SqlDatabase:
     def __init__(self, url: str) -> None:
         self._writer = _engine(url, "BEGIN IMMEDIATE")
         self._reader = _engine(url, "BEGIN")
-        self._lock = threading.Lock()
+        self._turns = Turns()
 
     @classmethod
     def in_folder(cls, folder: Path) -> "SqlDatabase":
@@ -36,9 +36,9 @@ class SqlDatabase:
         return cls(f"sqlite:///{folder / 'bridge.db'}")
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
+    def writing(self, *, intake: bool = False) -> Iterator[Connection]:
         """All of it is on disk when the block ends, or nothing is. Raises Unavailable `store.unavailable`."""
-        with self._lock, in_our_words(), self._writer.begin() as connection:
+        with self._turns.turn(intake=intake), in_our_words(), self._writer.begin() as connection:
             yield connection
 
     @contextmanager

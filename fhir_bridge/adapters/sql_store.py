@@ -23,7 +23,7 @@ class SqlStore:
 
     @contextmanager
     def transaction(self) -> Iterator[SqlLedger]:
-        with self._database.writing() as connection:
+        with self._database.writing(intake=True) as connection:
             yield SqlLedger(connection, self._clock.now())
 
     def job(self, job: str) -> Job | None:
