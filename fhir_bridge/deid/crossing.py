@@ -7,8 +7,10 @@
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
+from errno import errorcode
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from fhir_bridge.deid.pseudonym import ProjectKeys
 from fhir_bridge.deid.subject import Age, Subject, age_between, age_from_string
 from fhir_bridge.deid.vault import Vault
 from fhir_bridge.deid.verify import verify_instance, verify_resource
-from fhir_bridge.errors import Refused
+from fhir_bridge.errors import Refused, Unavailable
 from fhir_bridge.study import _CROSSED, ClinicalContext, DeidentifiedContext, DeidentifiedStudy, RawStudy, Resource
 from inference.prediction import Prediction
 
@@ -57,15 +59,25 @@ def cross(
 ) -> Crossing:
     """De-identify a study and its context into the folder `into`. The same study and job give the same bytes.
 
-    Raises Refused `deid.*`; Unavailable `deid.vault-unavailable`.
+    Raises Refused `deid.*`; Unavailable `deid.vault-unavailable`, `deid.storage-unavailable`.
     """
-    into.mkdir(parents=True, exist_ok=True)
-    _clear(into)
-    try:
-        return _cross(raw, context, job, into, keys, vault)
-    except BaseException:
+    with _storage():
+        into.mkdir(parents=True, exist_ok=True)
         _clear(into)
-        raise
+        try:
+            return _cross(raw, context, job, into, keys, vault)
+        except BaseException:
+            _clear(into)
+            raise
+
+
+@contextmanager
+def _storage() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # its text holds a path
+        explanation = "the study's files cannot be read or written now"
+        raise Unavailable("deid.storage-unavailable", errorcode.get(error.errno or 0, "unknown"), explanation) from None
 
 
 def _cross(raw: RawStudy, context: ClinicalContext, job: str, into: Path, keys: ProjectKeys, vault: Vault) -> Crossing:
@@ -95,13 +107,14 @@ def reopen(manifest: bytes, folder: Path) -> Crossing:
     """A crossing made again after a restart. Raises Refused `deid.tampered` where a file is missing, foreign or changed."""
     found = read_manifest(manifest)
     expected = {file.name: file.sha256 for file in found.files}
-    present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if present != set(expected) or len(expected) != len(found.files):
-        raise tampered("folder")
-    for number, (name, digest) in enumerate(sorted(expected.items()), start=1):
-        path = folder / name
-        if path.is_symlink() or not path.is_file() or sha256_of(path.read_bytes()) != digest:
-            raise tampered(f"file {number}")
+    with _storage():
+        present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        if present != set(expected) or len(expected) != len(found.files):
+            raise tampered("folder")
+        for number, (name, digest) in enumerate(sorted(expected.items()), start=1):
+            path = folder / name
+            if path.is_symlink() or not path.is_file() or sha256_of(path.read_bytes()) != digest:
+                raise tampered(f"file {number}")
     return _crossing(found, folder)
 
 
@@ -139,7 +152,7 @@ def _read_originals(raw: RawStudy) -> _Originals:
             continue
         found.images.append(path)
         found.headers.append(_header_only(file))
-        found.values.append(original_values(content))
+        found.values.append(original_values(file.elements))
     if not found.images:
         raise Refused("deid.nothing-to-cross", "study", "the study holds no image")
     _check_one_study(raw, found.headers)

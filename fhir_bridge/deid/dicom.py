@@ -44,7 +44,14 @@ _NOT_IMAGES = (
     "481.3",
     "481.5",
 )  # waveforms, PR, SEG and raw, SR and KO, documents, RT
-_KNOWN_CHANGES = {"date": "shifted", "datetime": "shifted", "text": "cleaned", "vendor": "cleaned", "age": "replaced"}
+_KNOWN_CHANGES = {
+    "date": "shifted",
+    "datetime": "shifted",
+    "text": "cleaned",
+    "body-part": "cleaned",
+    "vendor": "cleaned",
+    "age": "replaced",
+}
 Part = bytes | memoryview
 
 

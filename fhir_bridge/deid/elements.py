@@ -1,7 +1,7 @@
 """DICOM data elements as bytes (PS3.5 §7, PS3.10 §7.1): read lazily, written in order, values never interpreted here.
 
 No parser of others stands in the path of the data: its warnings and exceptions quote values, and what it repairs silently is
-not checked. pydicom is the second, independent reader in `verify`. Raises Refused `deid.dicom-unreadable`,
+not checked. pydicom is the second reader, of what comes out (`second_reader`). Raises Refused `deid.dicom-unreadable`,
 `deid.transfer-syntax-unsupported`.
 """
 

@@ -27,7 +27,7 @@ _TIME = re.compile(r"(?:[01][0-9]|2[0-3])(?::?[0-5][0-9](?::?(?:[0-5][0-9]|60)(?
 _DATE_TIME = re.compile(r"([0-9]{8})([0-9]{2}[0-9.]*)?([+-](?:0[0-9]|1[0-4])[0-5][0-9])?")
 _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
 _BINARY_SIZES = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "FL": 4, "FD": 8, "AT": 4}
-_LONGEST_DS, _LONGEST_UID = 16, 64
+_LONGEST_DS, _LONGEST_CS, _LONGEST_UID = 16, 16, 64
 _CODE_VALUE, _CODING_SCHEME, _CODE_MEANING = 0x00080100, 0x00080102, 0x00080104
 _MODIFIERS = (0x00082220, 0x00540222)  # Anatomic Region Modifier Sequence, View Modifier Code Sequence
 _SCHEMES = {"DCM": "DCM", "SCT": "SCT", "LN": "LN", "UCUM": "UCUM"}
@@ -102,6 +102,12 @@ def _text(text: str, _: Rule, subject: Subject) -> str | None:
     return known_words(text, subject.identifying) or None
 
 
+def _body_part(text: str, _: Rule, __: Subject) -> str | None:
+    """A body part says nothing of who has it, not even where somebody is called so."""
+    words = known_words(text)
+    return words if 0 < len(words) <= _LONGEST_CS else None
+
+
 def _day(text: str, _: Rule, subject: Subject) -> str | None:
     day = parse_date(text)
     moved = day and shifted(day, subject.shift)
@@ -166,6 +172,7 @@ GATES: Mapping[str, Gate] = {
     "image-type": _image_type,
     "vendor": _vendor,
     "text": _text,
+    "body-part": _body_part,
     "date": _day,
     "time": _time,
     "datetime": _date_time,

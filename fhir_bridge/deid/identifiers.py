@@ -1,43 +1,19 @@
-"""What is known to identify the patient of a job: collected from the FHIR Patient and the original headers, looked for later.
-
-Original files are read by pydicom here, not by `elements`: collector and engine shall not share a blind spot.
-"""
+"""What is known to identify the patient of a job: collected from the FHIR Patient and the original headers, looked for later."""
 
 import base64
-import io
 import itertools
 import re
-import struct
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-import pydicom
 from pydicom.datadict import dictionary_VR
-from pydicom.dataelem import RawDataElement
-from pydicom.errors import BytesLengthException, InvalidDicomError
 
-from fhir_bridge.deid.elements import unreadable
+from fhir_bridge.deid.elements import PIXEL_DATA, Element
 from fhir_bridge.study import Resource
 
-# pydicom's warnings quote the value that they warn of
-pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-
-PYDICOM_ERRORS = (
-    InvalidDicomError,
-    BytesLengthException,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    EOFError,
-    NotImplementedError,
-    OverflowError,
-    RecursionError,
-    struct.error,
-)
 _SHORTEST_WORD, SHORTEST_PHRASE = 3, 6
 _IDENTIFYING_TEXT = frozenset(
     {
@@ -143,45 +119,25 @@ def _strings(value: Any, keys: tuple[str, ...], wanted: bool = False) -> Iterato
             yield from _strings(item, keys, key in keys)
 
 
-def original_values(content: bytes) -> dict[int, set[bytes]]:
-    """Every value of the original header by tag, whatever its depth, without padding. Raises Refused `deid.dicom-unreadable`."""
-    try:
-        data_set = pydicom.dcmread(io.BytesIO(content), stop_before_pixels=True)
-        found: dict[int, set[bytes]] = {}
-        for tag, _, value in leaves(data_set):
-            found.setdefault(tag, set()).add(value.strip(b" \0"))
-        for tag, _, value in leaves(data_set.file_meta):
-            found.setdefault(tag, set()).add(value.strip(b" \0"))
-    except PYDICOM_ERRORS:
-        raise unreadable() from None
+def original_values(elements: Mapping[int, Element]) -> dict[int, set[bytes]]:
+    """Every value of an original data set by tag, whatever its depth, without padding; Pixel Data left out.
+
+    Read by the engine's own reader: what it does not see cannot come out. (pydicom would log values: of a character set, say.)
+    """
+    found: dict[int, set[bytes]] = {}
+    _collect_values(elements, found)
     return found
 
 
-def leaves(data_set: Any) -> Iterator[tuple[int, str, bytes]]:
-    """(tag, VR, raw value) of every element that is no sequence, depth first, values not interpreted."""
-    for tag in list(data_set.keys()):
-        element = data_set.get_item(tag)
-        vr = _vr_of(element, int(tag))
-        if vr == "SQ":
-            for item in data_set[tag].value:
-                yield from leaves(item)
-        elif isinstance(element, RawDataElement):
-            yield int(tag), vr, bytes(element.value or b"")
+def _collect_values(elements: Mapping[int, Element], found: dict[int, set[bytes]]) -> None:
+    for tag, element in elements.items():
+        if tag == PIXEL_DATA:
+            continue
+        if element.vr == "SQ" or element.undefined_length or (element.vr in ("", "UN") and _dictionary_vr(tag) == "SQ"):
+            for item in element.items():
+                _collect_values(item, found)
         else:
-            yield int(tag), vr, _as_bytes(element.value)
-
-
-def _vr_of(element: Any, tag: int) -> str:
-    if element.VR not in (None, "UN"):
-        return str(element.VR)
-    try:
-        return str(dictionary_VR(tag))
-    except KeyError:
-        return "UN"
-
-
-def _as_bytes(value: Any) -> bytes:
-    return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
+            found.setdefault(tag, set()).add(bytes(element.value).strip(b" \0"))
 
 
 def collect_from_header(known: KnownIdentifiers, values: dict[int, set[bytes]]) -> None:

@@ -4,10 +4,10 @@ An original, primary image without burned-in annotation crosses as it is; whatev
 for a person. Raises Refused `deid.burned-in-annotation`, `deid.pixels-unverified`, `deid.dicom-unreadable`.
 """
 
-import re
 import struct
 from collections.abc import Mapping
 
+from fhir_bridge.deid.codestream import may_hold_words
 from fhir_bridge.deid.elements import PIXEL_DATA, Element, Encoding, unreadable, write_element, write_fragments
 from fhir_bridge.deid.gates import plain_text
 from fhir_bridge.errors import Refused
@@ -16,10 +16,6 @@ _ROWS, _COLUMNS, _SAMPLES, _BITS_ALLOCATED, _FRAMES = 0x00280010, 0x00280011, 0x
 _IMAGE_TYPE, _BURNED_IN, _PHOTOMETRIC = 0x00080008, 0x00280301, 0x00280004
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _OVERLAY_GROUPS = range(0x6000, 0x6020, 2)  # PS3.5 §7.6
-_KNOWN_WRITERS = re.compile(  # what encoders sign with; everything else in a comment is somebody's words
-    rb"(Created by (GDCM/)?OpenJPEG version [0-9.]+|Kakadu-v?[0-9.]+|Creator: JasPer Version [0-9.]+|MITRA_DICOM_STANDARD"
-    rb"|Kdu-Layer-Info: log_2\{Delta-D\(squared-error\)/Delta-L\(bytes\)\}, L\(bytes\)[-+0-9., e\n]*)\0?"
-)
 
 
 def check_pixels(elements: Mapping[int, Element]) -> None:
@@ -62,52 +58,25 @@ def write_pixels(elements: Mapping[int, Element], encoding: Encoding) -> list[by
 
 
 def _check_fragments(element: Element) -> None:
-    """The comments of JPEG and JPEG 2000 codestreams are text that no attribute rule reaches."""
-    for position, length in _fragments(element.value):
-        fragment = element.value[position : position + length]
-        if any(_KNOWN_WRITERS.fullmatch(comment) is None for comment in _comments(fragment)):
-            raise _unverified(PIXEL_DATA, "the compressed image carries a comment")
+    """The Basic Offset Table of one frame, and the frame's codestream."""
+    offsets, *fragments = _fragments(element.value)
+    if len(offsets) not in (0, 4) or not fragments:
+        raise unreadable(PIXEL_DATA)
+    if may_hold_words(b"".join(fragments)):
+        raise _unverified(PIXEL_DATA, "the compressed image may carry words beside its pixels")
 
 
-def _fragments(value: memoryview) -> list[tuple[int, int]]:
+def _fragments(value: memoryview) -> list[memoryview]:
     found, position = [], 0
-    while position < len(value):
+    while position + 8 <= len(value):
         tag, length = struct.unpack_from("<4sL", value, position)
         if tag != b"\xfe\xff\x00\xe0" or position + 8 + length > len(value):
             raise unreadable(PIXEL_DATA)
-        found.append((position + 8, length))
+        found.append(value[position + 8 : position + 8 + length])
         position += 8 + length
-    return found[1:]  # the first is the Basic Offset Table
-
-
-def _comments(codestream: memoryview) -> list[bytes]:
-    """Text carriers in a codestream's main header: JPEG COM, APPn but JFIF and Adobe (T.81 §B.2.4.6), J2K COM (T.800 §A.9.2)."""
-    start = bytes(codestream[:4])
-    jpeg, jpeg_2000 = start[:2] == b"\xff\xd8", start == b"\xff\x4f\xff\x51"
-    if not jpeg and not jpeg_2000:
-        return []
-    stop = b"\xff\xda" if jpeg else b"\xff\x90"
-    comments, position = [], 2
-    while position + 4 <= len(codestream):
-        marker, length = struct.unpack_from(">2sH", codestream, position)
-        if marker == stop or marker[:1] != b"\xff":
-            break
-        content = bytes(codestream[position + 4 : position + 2 + length])
-        if jpeg_2000 and marker == b"\xff\x64":
-            comments.append(content[2:])  # after Rcom, the registration value
-        elif jpeg and _is_jpeg_comment(marker, content):
-            comments.append(content)
-        position += 2 + max(length, 2)
-    return comments
-
-
-def _is_jpeg_comment(marker: bytes, content: bytes) -> bool:
-    if marker == b"\xff\xfe":
-        return True
-    harmless = (marker == b"\xff\xe0" and content[:5] == b"JFIF\0" and len(content) == 14) or (
-        marker == b"\xff\xee" and content[:5] == b"Adobe" and len(content) <= 12
-    )
-    return 0xE0 <= marker[1] <= 0xEF and not harmless
+    if not found or position != len(value):
+        raise unreadable(PIXEL_DATA)
+    return found
 
 
 def _unverified(tag: int, explanation: str) -> Refused:

@@ -3,7 +3,6 @@
 Raises Refused `deid.residual-identifier` with the tag of the element, never its value; `deid.unverifiable`.
 """
 
-import io
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,20 +10,13 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import pydicom
 from pydicom.uid import UID_dictionary
 
 from fhir_bridge.deid.allow_list import read_table
 from fhir_bridge.deid.elements import name_of
 from fhir_bridge.deid.gates import code_meaning
-from fhir_bridge.deid.identifiers import (
-    PYDICOM_ERRORS,
-    SHORTEST_PHRASE,
-    KnownIdentifiers,
-    encoded_forms,
-    folded,
-    leaves,
-)
+from fhir_bridge.deid.identifiers import SHORTEST_PHRASE, KnownIdentifiers, encoded_forms, folded
+from fhir_bridge.deid.second_reader import PYDICOM_ERRORS, all_leaves, all_tags, read_back
 from fhir_bridge.deid.text import vocabulary
 from fhir_bridge.errors import Refused
 from fhir_bridge.study import Resource
@@ -33,11 +25,16 @@ _TABLE = "ps3.15_e1-1_2026c.csv"
 TABLE_EDITION = "2026c"
 _FREE_TEXT = frozenset({"PN", "LO", "SH", "LT", "ST", "UT", "UC", "UR", "AE"})
 _PLAIN_NUMBERS = frozenset({"DS", "IS", "TM"})
-_SHORTEST_IN_NUMBERS, _SHORTEST_IN_UID = 7, 10
-_OUR_MARKS = frozenset({0x00020012, 0x00020013, 0x00120063, 0x00080104})
+_SHORTEST_IN_NUMBERS, _SHORTEST_NUMBER_IN_PIXELS, _SHORTEST_IN_UID = 7, 8, 10
+# our own marks, and codes, which `_check_meanings` compares with the standard
+_NOT_SEARCHED = frozenset({0x00020012, 0x00020013, 0x00120063, 0x00080100, 0x00080102, 0x00080104})
 _PIXEL_DATA, _CODE_MEANING = 0x7FE00010, 0x00080104
 _DATE_TIME = re.compile(r"\d{4}-\d{2}-\d{2}(T[0-9:.+Z-]+)?")  # moved: it may fall on any day, the birth date too
 _UID = re.compile(rb"2\.25\.[1-9][0-9]{0,38}")
+
+
+_Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+_Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +67,9 @@ def verify_instance(output: bytes, originals: Mapping[int, set[bytes]], known: K
         raise _residual("preamble")
     search = _Search(known)
     try:
-        data_set = pydicom.dcmread(io.BytesIO(output))
+        data_set = read_back(output)
         _check_structure(data_set)
-        for tag, vr, value in [*leaves(data_set.file_meta), *leaves(data_set)]:
+        for tag, vr, value in all_leaves(data_set):
             _check_value(tag, vr, value.strip(b" \0"), originals.get(tag, set()))
             search.element(tag, vr, value)
         _check_meanings(data_set)
@@ -102,7 +99,7 @@ def _strings_of(value: Any, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _check_structure(data_set: Any) -> None:
-    for tag in _all_tags(data_set):
+    for tag in all_tags(data_set):
         group = tag >> 16
         if group & 1 or 0x5000 <= group < 0x5100 or 0x6000 <= group < 0x6100 or tag & 0xFFFF == 0:
             raise _residual(name_of(tag))
@@ -110,14 +107,6 @@ def _check_structure(data_set: Any) -> None:
             raise _residual(name_of(tag))
     if data_set.get("PatientIdentityRemoved") != "YES":
         raise Refused("deid.unverifiable", "0012,0062", "the file is not marked as de-identified")
-
-
-def _all_tags(data_set: Any) -> Iterator[int]:
-    for tag in list(data_set.keys()):
-        yield int(tag)
-        if data_set.get_item(tag).VR in (None, "SQ") and data_set[tag].VR == "SQ":
-            for item in data_set[tag].value:
-                yield from _all_tags(item)
 
 
 def _check_value(tag: int, vr: str, value: bytes, originals: set[bytes]) -> None:
@@ -165,17 +154,19 @@ class _Search:
         self._words = known.words
         self._phrases = known.phrases
         numbers = sorted(phrase for phrase in known.phrases if phrase.isdecimal() and phrase.isascii())
-        # a number counts as a whole only: six given digits turn up by chance inside longer ones
-        self._numbers = re.compile(rf"(?<![0-9])(?:{'|'.join(numbers)})(?![0-9])".encode()) if numbers else None
+        self._numbers = _whole_numbers(numbers)
+        # noise of a narrow range spells short numbers: an eight-bit image has a million chances
+        self._long_numbers = _whole_numbers([number for number in numbers if len(number) >= _SHORTEST_NUMBER_IN_PIXELS])
         self._plain = [form for phrase in known.phrases for form in _spellings(phrase, phrase in numbers)]
         self._encoded = [form for phrase in known.phrases for form in encoded_forms(phrase)]
 
     def element(self, tag: int, vr: str, value: bytes) -> None:
         """Refuse an element that holds a known identifier, as its kind of value can hold one."""
-        if tag in _OUR_MARKS or vr in ("DA", "DT", "AS"):
+        if tag in _NOT_SEARCHED or vr in ("DA", "DT", "AS"):
             return
         if tag == _PIXEL_DATA:
-            found = self.holds(printable_runs(value))
+            runs = printable_runs(value)
+            found = bool(runs) and self._holds(runs, self._long_numbers)
         elif vr == "UI":
             found = any(phrase.encode() in value for phrase in self._phrases if len(phrase) >= _SHORTEST_IN_UID)
         elif vr in _PLAIN_NUMBERS:
@@ -191,14 +182,22 @@ class _Search:
 
     def holds(self, content: bytes) -> bool:
         """Whether a phrase is anywhere in the bytes."""
+        return self._holds(content, self._numbers)
+
+    def _holds(self, content: bytes, numbers: re.Pattern[bytes] | None) -> bool:
         upper = content.upper()
         if any(form in upper for form in self._plain) or any(form in content for form in self._encoded):
             return True
-        return self._numbers is not None and self._numbers.search(content) is not None
+        return numbers is not None and numbers.search(content) is not None
 
     def _has_word(self, value: bytes) -> bool:
         words = re.split(r"[^\w]+", folded(value.decode("utf-8", "replace")))
         return not self._words.isdisjoint(words)
+
+
+def _whole_numbers(numbers: list[str]) -> re.Pattern[bytes] | None:
+    """A number counts as a whole only: six given digits turn up by chance inside longer ones."""
+    return re.compile(rf"(?<![0-9])(?:{'|'.join(numbers)})(?![0-9])".encode()) if numbers else None
 
 
 def _spellings(phrase: str, is_number: bool) -> Iterator[bytes]:
@@ -220,19 +219,24 @@ def _is_defined_term(value: bytes) -> bool:
 def printable_runs(content: bytes) -> bytes:
     """The runs of six or more printable characters, of one byte or of two: all that a text in pixel data can lie in."""
     pixels = np.frombuffer(content, np.uint8)
-    runs = [_runs(pixels, SHORTEST_PHRASE)]
+    printable, zero = (pixels >= 0x20) & (pixels < 0x7F), pixels == 0
+    runs = [_runs(pixels, printable)]
     for start in (0, 1):
-        pairs = pixels[start : start + (len(pixels) - start) // 2 * 2].reshape(-1, 2)
-        for text, zero in ((0, 1), (1, 0)):
-            runs.append(_runs(np.where(pairs[:, zero] == 0, pairs[:, text], 0), SHORTEST_PHRASE))
-    return b"\n".join(runs)
+        end = start + (len(pixels) - start) // 2 * 2
+        for text, other in ((start, start + 1), (start + 1, start)):
+            runs.append(_runs(pixels[text:end:2], printable[text:end:2] & zero[other:end:2]))
+    return b"\n".join(filter(None, runs))
 
 
-def _runs(characters: "np.ndarray[Any, np.dtype[np.uint8]]", shortest: int) -> bytes:
-    printable = np.concatenate(([False], (characters >= 0x20) & (characters < 0x7F), [False]))
-    edges = np.flatnonzero(printable[1:] != printable[:-1])
+def _runs(characters: _Bytes, printable: _Flags) -> bytes:
+    twos = printable[:-1] & printable[1:]
+    fours = twos[:-2] & twos[2:]
+    if not (fours[:-2] & twos[4:]).any():  # no six in a row, as in most images
+        return b""
+    padded = np.concatenate(([False], printable, [False]))
+    edges = np.flatnonzero(padded[1:] != padded[:-1])
     starts, ends = edges[::2], edges[1::2]
-    long_enough = ends - starts >= shortest
+    long_enough = ends - starts >= SHORTEST_PHRASE
     return b"\n".join(characters[a:b].tobytes() for a, b in zip(starts[long_enough], ends[long_enough], strict=True))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pydicom
 import pytest
+from hypothesis import HealthCheck, given, settings
 from pydicom.data import get_testdata_file
 
 from fhir_bridge.deid.crossing import Crossing, bring_back, cross, reopen
@@ -17,6 +18,7 @@ from fhir_bridge.errors import Refused, Unavailable
 from fhir_bridge.study import ClinicalContext, DeidentifiedStudy, RawStudy
 from inference.prediction import InputImage, Prediction
 from tests.support import raw_film
+from tests.support.planted_films import planted_films
 from tests.support.raw_film import CR, DX, STUDY, Film, Raw, text
 
 KEYS = ProjectKeys(bytes(range(32)))
@@ -230,6 +232,31 @@ def test_nothing_is_released_when_the_vault_fails(hospital: Hospital) -> None:
         hospital.cross(image(1).to_bytes())
     assert failure.value.code == "deid.vault-unavailable"
     assert list(hospital.released.iterdir()) == []
+
+
+def test_a_file_that_is_gone_is_a_matter_of_the_storage(hospital: Hospital) -> None:
+    study = replace(hospital.study(image(1).to_bytes()), files=(Path("CANARY-9.dcm"),))
+    with pytest.raises(Unavailable) as failure:
+        cross(study, CONTEXT, job="job-1", into=hospital.released, keys=KEYS, vault=hospital.vault)
+    assert (failure.value.code, failure.value.where) == ("deid.storage-unavailable", "ENOENT")
+    assert "CANARY" not in str(failure.value)
+
+
+def test_a_room_called_like_a_body_part_does_not_take_the_body_part_away(hospital: Hospital) -> None:
+    film = image(1).put(text(0x00081010, "SH", "CHEST"), text(0x00180015, "CS", "CHEST"))
+    assert read(hospital.cross(film.to_bytes()).study.files[0]).BodyPartExamined == "CHEST"
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(planted_films())
+def test_no_planted_identity_is_released_by_the_whole_crossing(hospital: Hospital, film: Film) -> None:
+    keyed = film.put(text(0x00100020, "LO", "CANARY-1"), text(0x00080018, "UI", "1.2.3.301"))
+    try:
+        released = everything_released(hospital.cross(keyed.to_bytes()))
+    except Refused as refusal:
+        released = str(refusal).encode()
+    assert b"CANARY" not in released.upper()
+    assert b"ZEBRA" not in released.upper()
 
 
 AGES = [

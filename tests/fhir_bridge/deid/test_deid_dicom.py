@@ -17,12 +17,10 @@ from fhir_bridge.deid.pseudonym import ProjectKeys
 from fhir_bridge.deid.subject import Age, Subject
 from fhir_bridge.errors import Refused
 from tests.support import raw_film
+from tests.support.planted_films import IDENTIFYING, code, nested, planted_films, view_code
 from tests.support.raw_film import BIG, CR, DX, EXPLICIT, IMPLICIT, Film, Raw, short, text
 
 KEYS = ProjectKeys(bytes(range(32)))
-TEXT_VRS = ("PN", "LO", "SH", "LT", "ST", "UT", "UC", "AE", "CS", "UI", "DA", "DT", "TM", "DS", "IS", "AS", "UR")
-IDENTIFYING = [tag for tag, entry in DicomDictionary.items() if entry[0] in TEXT_VRS and 0x00080000 < tag < 0x7FE00000]
-CHECKED = (0x00080008, 0x00080016, 0x00080018, 0x00280004, 0x00280008, 0x00280301, 0x0020000D)  # refused, not removed
 PLANTED = ("CANARY", "ZEBRA", "canary", "zebra")
 
 
@@ -42,54 +40,6 @@ def hits(content: bytes) -> list[str]:
     found = [word for word in PLANTED if word.encode() in content]
     found += [f"utf-16 {word}" for word in PLANTED if word.encode("utf-16-le") in content]
     return found + [f"base64 {word}" for word in PLANTED if base64.b64encode(f"xx{word}".encode())[4:-4] in content]
-
-
-def nested(depth: int, leaf: Raw, undefined: bool) -> Raw:
-    """Source Image Sequence is allowed, so the walk goes in; what lies below is not."""
-    element = leaf
-    for level in range(depth):
-        tag = (0x00082112, 0x00081140, 0x0040A170, 0x0008103F)[level % 4]
-        element = Raw(
-            tag, "SQ", items=((element, text(0x00081155, "UI", f"1.2.3.{level + 1}")),), undefined_length=undefined
-        )
-    return element
-
-
-@st.composite
-def planted_films(draw: st.DrawFn) -> Film:
-    """A film with an identity at every kind of place: any attribute, any depth, any encoding of the file."""
-    film = Film(draw(st.sampled_from([CR, DX])), draw(st.sampled_from([EXPLICIT, IMPLICIT])))
-    film.preamble = b"CANARY^ZEBRA".ljust(128, b"\0")
-    film.meta = (text(0x00020016, "AE", "CANARYAE"), Raw(0x00020102, "OB", b"ZEBRA "), text(0x00020100, "UI", "1.2.3"))
-    token = draw(st.sampled_from(["CANARY^ZEBRA", "ZEBRA, Canary", "canary", "CANARY\\ZEBRA", "CHEST CANARY LAT"]))
-    for tag in draw(st.lists(st.sampled_from([t for t in IDENTIFYING if t not in CHECKED]), min_size=30, max_size=80)):
-        film.put(text(tag, DicomDictionary[tag][0], token))
-    undefined = draw(st.booleans())
-    film.put(
-        nested(draw(st.integers(1, 8)), text(0x00100010, "PN", token), undefined),
-        code("CANARY", "99ZEBRA", "ZEBRA"),
-        Raw(0x00540220, "SQ", items=(view_code(token),), undefined_length=undefined),
-        Raw(0x00283010, "SQ", items=((text(0x00283003, "LO", token), Raw(0x00283006, "OW", b"\1\0")),)),
-        Raw(0x00090010, "LO", b"CANARY PRIVATE"),
-        Raw(0x00091001, "UN", b"ZEBRA CANARY"),
-        Raw(0x00091002, "SQ", items=((text(0x00100020, "LO", token),),), undefined_length=undefined),
-        Raw(0x00880200, "SQ", items=((Raw(0x7FE00010, "OB", b"CANARY"),),)),
-        Raw(0x50003000, "OW", b"CANARYZEBRA "),
-        Raw(0x60003000, "OW", b"CANARYZEBRA "),
-        Raw(0x60001500, "LO", b"CANARY"),
-    )
-    film.pixels += draw(st.sampled_from([b"", b"CANARY^ZEBRA", "CANARY".encode("utf-16-le")]))
-    film.after = draw(st.sampled_from([b"", raw_film.encode(Raw(0xFFFCFFFC, "OB", b"CANARY")), b"ZEBRA", b"\0" * 7]))
-    return film
-
-
-def code(value: str, scheme: str, meaning: str) -> Raw:
-    items = ((text(0x00080100, "SH", value), text(0x00080102, "SH", scheme), text(0x00080104, "LO", meaning)),)
-    return Raw(0x00082218, "SQ", items=items)
-
-
-def view_code(meaning: str) -> tuple[Raw, ...]:
-    return (text(0x00080100, "SH", "399348003"), text(0x00080102, "SH", "SCT"), text(0x00080104, "LO", meaning))
 
 
 @settings(max_examples=60, deadline=None)
@@ -242,18 +192,46 @@ def test_what_must_not_cross_is_refused_with_code_and_place(film: Film, code: st
     assert (refusal.value.code, refusal.value.where) == (code, where)
 
 
-@pytest.mark.parametrize(
-    ("syntax", "stream"),
-    [
-        (raw_film.JPEG, b"\xff\xd8\xff\xfe\x00\x08CANARY\xff\xda\x00\x02" + bytes(8)),
-        (raw_film.JPEG, b"\xff\xd8\xff\xe1\x00\x08Exif\0\0\xff\xda\x00\x02" + bytes(8)),
-        (raw_film.JPEG_2000, b"\xff\x4f\xff\x51\x00\x04\0\0\xff\x64\x00\x0a\0\1CANARY\xff\x90" + bytes(8)),
-    ],
-)
-def test_a_comment_in_the_codestream_is_refused(syntax: str, stream: bytes) -> None:
+JPEG_BODY, JPEG_2000_BODY = b"\xff\xda\x00\x02" + bytes(8) + b"\xff\xd9", b"\xff\x90" + bytes(8) + b"\xff\xd9"
+STREAMS = {
+    "JPEG comment": b"\xff\xd8\xff\xfe\x00\x08CANARY" + JPEG_BODY,
+    "comment after fill bytes": b"\xff\xd8\xff\xff\xfe\x00\x08CANARY" + JPEG_BODY,
+    "Exif": b"\xff\xd8\xff\xe1\x00\x08Exif\0\0" + JPEG_BODY,
+    "words between the markers": b"\xff\xd8CANARY" + JPEG_BODY,
+    "words after the image": b"\xff\xd8" + JPEG_BODY + b"CANARY",
+    "JPEG 2000 comment": b"\xff\x4f\xff\x51\x00\x04\0\0\xff\x64\x00\x0a\0\1CANARY" + JPEG_2000_BODY,
+    "JP2 boxes": b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(64),
+}
+
+
+@pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)
+def test_words_beside_the_pixels_of_a_codestream_are_refused(stream: bytes) -> None:
     with pytest.raises(Refused) as refusal:
-        rewritten(Film(transfer_syntax=syntax).put(raw_film.fragments(stream)))
+        rewritten(Film(transfer_syntax=raw_film.JPEG).put(raw_film.fragments(stream)))
     assert refusal.value.code == "deid.pixels-unverified"
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"\xff\xd8\xff\xe0\x00\x10JFIF\0\1\2\0\0\1\0\1\0\0" + JPEG_BODY,
+        b"\xff\x4f\xff\x51\x00\x04\0\0\xff\x64\x00\x0e\0\1Kakadu-2.2" + JPEG_2000_BODY,
+        struct.pack("<16L", 1, 64, *[0] * 14) + b"\0\1",
+    ],
+    ids=["JFIF", "an encoder's signature", "RLE"],
+)
+def test_a_codestream_without_words_crosses(stream: bytes) -> None:
+    film = Film(transfer_syntax=raw_film.JPEG).put(raw_film.fragments(stream))
+    assert stream in rewritten(film).content
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_fragments_that_are_none_are_refused(place: int) -> None:
+    pixels = Raw(
+        0x7FE00010, "OB", b"\xfe\xff\x00\xe0" + struct.pack("<L", 5 * place) + bytes(5 * place), undefined_length=True
+    )
+    with pytest.raises(Refused, match=r"deid\.dicom-unreadable"):
+        rewritten(Film(transfer_syntax=raw_film.JPEG).put(pixels))
 
 
 def test_a_repeated_tag_is_refused() -> None:

@@ -8,6 +8,7 @@ from pydicom._dicom_dict import DicomDictionary
 
 from fhir_bridge.deid.allow_list import CR_IMAGE, DX_IMAGES, allow_list
 from fhir_bridge.deid.dicom import rewrite
+from fhir_bridge.deid.elements import read_file
 from fhir_bridge.deid.identifiers import KnownIdentifiers, collect_from_header, collect_from_patient, original_values
 from fhir_bridge.deid.pseudonym import ProjectKeys
 from fhir_bridge.deid.subject import Subject
@@ -29,10 +30,14 @@ SUBJECT = Subject(ProjectKeys(bytes(32)), "Patient/CANARY-77", None, ())
 LISTED = {path[-1] for path in allow_list(CR_IMAGE) or {}} | {path[-1] for path in allow_list(DX_IMAGES[0]) or {}}
 
 
+def originals_of(film: Film) -> dict[int, set[bytes]]:
+    return original_values(read_file(film.to_bytes()).elements)
+
+
 def known() -> KnownIdentifiers:
     found = KnownIdentifiers()
     collect_from_patient(found, PATIENT)
-    collect_from_header(found, original_values(Film().to_bytes()))
+    collect_from_header(found, originals_of(Film()))
     return found
 
 
@@ -64,7 +69,7 @@ def _insert(clean: bytes, elements: tuple[Raw, ...]) -> bytes:
 
 def verdict(output: bytes, film: Film | None = None) -> str:
     try:
-        verify_instance(output, original_values((film or Film()).to_bytes()), known())
+        verify_instance(output, originals_of(film or Film()), known())
     except Refused as refusal:
         quoted = "CANARY" in str(refusal).upper()
         return "quoted a value" if quoted else f"{refusal.code} {refusal.where}"
