@@ -1,5 +1,4 @@
 import copy
-import io
 import json
 import pickle
 from dataclasses import replace
@@ -11,76 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from pydicom.data import get_testdata_file
 
-from fhir_bridge.deid.crossing import Crossing, bring_back, cross, reopen
+from fhir_bridge.deid.crossing import cross, reopen
 from fhir_bridge.deid.pseudonym import ProjectKeys
-from fhir_bridge.deid.vault import Vault
 from fhir_bridge.errors import Refused, Unavailable
-from fhir_bridge.study import ClinicalContext, DeidentifiedStudy, RawStudy
-from inference.prediction import InputImage, Prediction
+from fhir_bridge.study import ClinicalContext, DeidentifiedStudy
 from tests.support import raw_film
+from tests.support.crossings import CONTEXT, KEYS, PATIENT, Hospital, everything_released, image, read
 from tests.support.planted_films import planted_films
-from tests.support.raw_film import CR, DX, STUDY, Film, Raw, text
-
-KEYS = ProjectKeys(bytes(range(32)))
-PATIENT = {
-    "resourceType": "Patient",
-    "id": "CANARY-77",
-    "gender": "female",
-    "birthDate": "2020-03-04",
-    "name": [{"family": "CANARY", "given": ["ZEBRA"]}],
-    "identifier": [{"value": "CANARY-1"}],
-}
-CONDITION = {
-    "resourceType": "Condition",
-    "id": "CANARY-C1",
-    "code": {"coding": [{"system": "http://snomed.info/sct", "code": "233604007", "display": "CANARY"}]},
-    "onsetDateTime": "2023-03-01",
-}
-CONTEXT = ClinicalContext(PATIENT, others={"Condition": (CONDITION,)})
-
-
-@pytest.fixture
-def vault(data_dir: Path) -> Vault:
-    return Vault(data_dir / "phi" / "vault.db", bytes(32))
-
-
-class Hospital:
-    """A folder of originals under `phi/`, and the way across."""
-
-    def __init__(self, data_dir: Path, vault: Vault) -> None:
-        self.originals = data_dir / "phi" / "study"
-        self.originals.mkdir()
-        self.released = data_dir / "deidentified" / "job-1" / "study"
-        self.vault = vault
-
-    def study(self, *contents: bytes) -> RawStudy:
-        for number, content in enumerate(contents):
-            (self.originals / f"CANARY-{number}.dcm").write_bytes(content)
-        files = tuple(Path(f"CANARY-{number}.dcm") for number in range(len(contents)))
-        return RawStudy(self.originals, STUDY, files)
-
-    def cross(self, *contents: bytes, context: ClinicalContext = CONTEXT, job: str = "job-1") -> Crossing:
-        return cross(self.study(*contents), context, job=job, into=self.released, keys=KEYS, vault=self.vault)
-
-
-@pytest.fixture
-def hospital(data_dir: Path, vault: Vault) -> Hospital:
-    return Hospital(data_dir, vault)
-
-
-def image(number: int, sop_class: str = CR) -> Film:
-    return Film(sop_class).put(text(0x00080018, "UI", f"1.2.3.30{number}"))
-
-
-def read(path: Path) -> pydicom.Dataset:
-    return pydicom.dcmread(io.BytesIO(path.read_bytes()))
-
-
-def everything_released(crossing: Crossing) -> bytes:
-    files = sorted(crossing.study.folder.rglob("*"))
-    context = json.dumps([crossing.context.resources, crossing.context.sex, crossing.context.age_years])
-    names = "\n".join(path.name for path in files)
-    return b"\n".join([*(path.read_bytes() for path in files), crossing.manifest, context.encode(), names.encode()])
+from tests.support.raw_film import DX, STUDY, Film, Raw, text
 
 
 def test_a_study_crosses_with_its_context(hospital: Hospital) -> None:
@@ -294,63 +231,6 @@ def test_two_projects_share_no_pseudonym(hospital: Hospital) -> None:
     )
     assert mine.isdisjoint(path.name for path in theirs.study.files)
     assert ours.study.study_instance_uid != theirs.study.study_instance_uid
-
-
-def predictions(crossing: Crossing) -> tuple[Prediction, ...]:
-    inputs = tuple(InputImage(path.name.removesuffix(".dcm"), "0" * 64) for path in crossing.study.files)
-    analysed = Prediction("m", "1", "d", "analysed", crossing.study.study_instance_uid, inputs, {"pneumonia": 0.9})
-    return (analysed, Prediction("n", "1", "d", "refused", reason="age"))
-
-
-def test_predictions_come_back_with_the_original_uids_and_nothing_else_changed(hospital: Hospital) -> None:
-    found = predictions(hospital.cross(image(1).to_bytes(), image(2).to_bytes()))
-    back = bring_back(found, job="job-1", vault=hospital.vault)
-    assert back[0].study_instance_uid == STUDY
-    assert {each.sop_instance_uid for each in back[0].inputs} == {"1.2.3.301", "1.2.3.302"}
-    assert replace(back[0], study_instance_uid="", inputs=()) == replace(found[0], study_instance_uid="", inputs=())
-    assert back[1] == found[1]
-
-
-def _swapped(prediction: Prediction) -> Prediction:
-    image = prediction.inputs[0]
-    return replace(
-        prediction,
-        study_instance_uid=image.sop_instance_uid,
-        inputs=(replace(image, sop_instance_uid=prediction.study_instance_uid),),
-    )
-
-
-@pytest.mark.parametrize(
-    "forge",
-    [
-        _swapped,
-        lambda prediction: replace(prediction, study_instance_uid="2.25.1"),
-        lambda prediction: replace(prediction, study_instance_uid=STUDY),
-        lambda prediction: replace(prediction, study_instance_uid=""),
-        lambda prediction: replace(prediction, inputs=(InputImage("1.2.3.301", "0"),)),
-    ],
-    ids=["swapped", "unknown", "original", "none", "original image"],
-)
-def test_a_forged_prediction_is_refused(hospital: Hospital, forge: Any) -> None:
-    found = predictions(hospital.cross(image(1).to_bytes()))
-    with pytest.raises(Refused) as refusal:
-        bring_back((forge(found[0]),), job="job-1", vault=hospital.vault)
-    assert refusal.value.code == "deid.foreign-pseudonym"
-
-
-def test_a_prediction_of_another_job_is_refused(hospital: Hospital) -> None:
-    found = predictions(hospital.cross(image(1).to_bytes(), job="job-1"))
-    other = Film().put(text(0x00080018, "UI", "1.2.3.999"))
-    hospital.cross(other.to_bytes(), job="job-2")
-    with pytest.raises(Refused, match=r"deid\.foreign-pseudonym"):
-        bring_back(found, job="job-2", vault=hospital.vault)
-
-
-def test_a_prediction_from_before_the_last_crossing_is_refused(hospital: Hospital) -> None:
-    replayed = predictions(hospital.cross(image(1).to_bytes()))
-    hospital.cross(image(2).to_bytes())
-    with pytest.raises(Refused, match=r"deid\.foreign-pseudonym"):
-        bring_back(replayed, job="job-1", vault=hospital.vault)
 
 
 def test_only_the_crossing_makes_a_deidentified_study(hospital: Hospital) -> None:
