@@ -3,10 +3,11 @@
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, delete, insert, or_, select, update
+from sqlalchemy import BindParameter, Connection, bindparam, delete, insert, select, tuple_, update
 
 from fhir_bridge import encoding
 from fhir_bridge.adapters import sql_tables as t
@@ -26,6 +27,36 @@ from mappings.order import Order, OrderKey
 
 POSITIVE = ("AA", "CA")
 
+# The statements of every message, built once: building them costs more than SQLite takes to run them.
+_M, _K, _T = t.message.c, t.order_key.c, t.tombstone.c
+_KEYS: BindParameter[Any] = bindparam("keys", expanding=True)
+_FIND_MESSAGE = (
+    select(t.message)
+    .where(
+        _M.control_id == bindparam("control_id"),
+        _M.content_hash == bindparam("content_hash"),
+        _M.listener == bindparam("listener"),
+        _M.sending_application == bindparam("sending_application"),
+        _M.sending_facility == bindparam("sending_facility"),
+        _M.answer.in_(POSITIVE),
+    )
+    .order_by(_M.id.desc())
+    .limit(1)
+)
+_ORDERS_BY_KEYS = (
+    select(*JOB_COLUMNS)
+    .join(t.order_key, _K.job == t.job.c.id)
+    .where(tuple_(_K.kind, _K.system, _K.value).in_(_KEYS))
+    .distinct()
+    .order_by(t.job.c.sequence)
+)
+_TOMBSTONE = select(_T.kind).where(tuple_(_T.kind, _T.system, _T.value).in_(_KEYS)).limit(1)
+_ADD_MESSAGE = insert(t.message)
+_ADD_JOB = insert(t.job)
+# the primary key of `order_key` is what makes one order one job: a key that another job has stays there
+_CLAIM_KEYS = insert(t.order_key).prefix_with("OR IGNORE", dialect="sqlite")
+_ADD_TOMBSTONES = insert(t.tombstone).prefix_with("OR IGNORE", dialect="sqlite")
+
 
 @dataclass(frozen=True, slots=True)
 class SqlLedger:
@@ -40,32 +71,14 @@ class SqlLedger:
             yield
 
     def find_message(self, key: MessageKey) -> StoredMessage | None:
-        m = t.message.c
-        row = self.connection.execute(
-            select(t.message)
-            .where(
-                m.control_id == key.control_id,
-                m.content_hash == key.content_hash,
-                m.listener == key.listener,
-                m.sending_application == key.sending_application,
-                m.sending_facility == key.sending_facility,
-                m.answer.in_(POSITIVE),
-            )
-            .order_by(m.id.desc())
-            .limit(1)
-        ).first()
+        row = self.connection.execute(_FIND_MESSAGE, asdict(key)).first()
         return message_of(row) if row else None
 
     def add_message(
         self, key: MessageKey, raw: bytes, message_type: str, answer: str, *, peer: str,
         error: tuple[str, str] = ("", ""), jobs: Sequence[str] = (),
     ) -> int:  # fmt: skip
-        values = {
-            "listener": key.listener,
-            "sending_application": key.sending_application,
-            "sending_facility": key.sending_facility,
-            "control_id": key.control_id,
-            "content_hash": key.content_hash,
+        values = asdict(key) | {
             "peer": peer,
             "received": self.at,
             "message_type": message_type,
@@ -75,7 +88,7 @@ class SqlLedger:
             "jobs": words(jobs),
             "raw": raw,
         }
-        found = self.connection.execute(insert(t.message).values(values)).inserted_primary_key
+        found = self.connection.execute(_ADD_MESSAGE, values).inserted_primary_key
         assert found is not None  # noqa: S101 - an insert of one row has a key
         return int(found[0])
 
@@ -122,14 +135,7 @@ class SqlLedger:
     def orders_by_keys(self, keys: Sequence[OrderKey]) -> tuple[KnownOrder, ...]:
         if not keys:
             return ()
-        query = (
-            select(*JOB_COLUMNS)
-            .join(t.order_key, t.order_key.c.job == t.job.c.id)
-            .where(_any_key(t.order_key, keys))
-            .distinct()
-            .order_by(t.job.c.sequence)
-        )
-        jobs = [job_of(row) for row in self.connection.execute(query)]
+        jobs = [job_of(row) for row in self.connection.execute(_ORDERS_BY_KEYS, {"keys": _rows(keys)})]
         return tuple(KnownOrder(job.order, job) for job in jobs)
 
     def add_order(self, order: Order, source: str, *, held: str = "") -> str:
@@ -150,25 +156,20 @@ class SqlLedger:
             "urgency": URGENCY[order.priority],
             "fence": 0,
             "worker": "",
+            "lease_until": None,
+            "wake_at": None,
             "created": self.at,
             "updated": self.at,
         }
-        self.connection.execute(insert(t.job).values(values))
+        self.connection.execute(_ADD_JOB, values)
         if not held:
             self._claim_keys(job, order)
         add_history(self.connection, job, self.at, "received", Stage.CONTEXT, status, held)
         return job
 
     def _claim_keys(self, job: str, order: Order) -> None:
-        """The keys nobody has yet: the primary key of `order_key` is what makes one order one job."""
-        taken = {
-            (row.kind, row.system, row.value)
-            for row in self.connection.execute(select(t.order_key).where(_any_key(t.order_key, order.keys())))
-        }
-        for key in order.keys():  # noqa: SIM118 - a method of Order, not of a mapping
-            if (key.kind, key.system, key.value) not in taken:
-                values = {"kind": key.kind, "system": key.system, "value": key.value, "job": job}
-                self.connection.execute(insert(t.order_key).values(values))
+        if keys := order.keys():
+            self.connection.execute(_CLAIM_KEYS, [_values(key) | {"job": job} for key in keys])
 
     def update_order(self, job: str, order: Order) -> None:
         self.connection.execute(
@@ -181,8 +182,7 @@ class SqlLedger:
                 updated=self.at,
             )
         )
-        if order.keys():
-            self._claim_keys(job, order)
+        self._claim_keys(job, order)
 
     def happen(self, job: str, event: Event, reason: str = "", stage: Stage | None = None) -> bool:
         row = self.connection.execute(select(*JOB_COLUMNS).where(t.job.c.id == job)).first()
@@ -226,19 +226,16 @@ class SqlLedger:
         add_history(self.connection, job, self.at, event, row.stage, row.status, reason)
 
     def add_tombstones(self, keys: Sequence[OrderKey]) -> None:
-        for key in keys:
-            if not self.has_tombstone((key,)):
-                values = {"kind": key.kind, "system": key.system, "value": key.value, "created": self.at}
-                self.connection.execute(insert(t.tombstone).values(values))
+        if keys:
+            self.connection.execute(_ADD_TOMBSTONES, [_values(key) | {"created": self.at} for key in keys])
 
     def has_tombstone(self, keys: Sequence[OrderKey]) -> bool:
-        if not keys:
-            return False
-        return (
-            self.connection.execute(select(t.tombstone.c.kind).where(_any_key(t.tombstone, keys))).first() is not None
-        )
+        return bool(keys) and self.connection.execute(_TOMBSTONE, {"keys": _rows(keys)}).first() is not None
 
 
-def _any_key(table: Table, keys: Sequence[OrderKey]) -> ColumnElement[bool]:
-    c = table.c
-    return or_(*(and_(c.kind == key.kind, c.system == key.system, c.value == key.value) for key in keys))
+def _values(key: OrderKey) -> dict[str, object]:
+    return {"kind": key.kind, "system": key.system, "value": key.value}
+
+
+def _rows(keys: Sequence[OrderKey]) -> list[tuple[str, str, str]]:
+    return [(key.kind, key.system, key.value) for key in keys]

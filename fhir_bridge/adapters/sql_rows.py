@@ -20,6 +20,9 @@ JOB_COLUMNS = (
 )  # fmt: skip
 
 
+_ADD_HISTORY = insert(t.history)
+
+
 def job_of(row: Any) -> Job:
     """A job from JOB_COLUMNS."""
     return Job(
@@ -72,7 +75,7 @@ def add_history(
 ) -> None:
     """A line of the timeline."""
     values = {"job": job, "at": at, "event": event, "stage": stage, "status": status, "reason": reason}
-    connection.execute(insert(t.history).values(values))
+    connection.execute(_ADD_HISTORY, values)
 
 
 def words(values: Sequence[str]) -> str:
