@@ -64,6 +64,7 @@ class LoadedPackage:
         """The probe of the manifest gives the outputs of the manifest. Raises InferenceRefused `model.self-test`."""
         test = self.manifest.self_test
         probe = np.random.RandomState(test.seed).random_sample((1, *self.manifest.input.shape))[0].astype(np.float32)
+        self.gradients(probe, self.manifest.explanation)  # compiled now, not while a film waits
         answer = self.answer(probe)
         if set(answer) != set(test.expected):
             raise InferenceRefused(
