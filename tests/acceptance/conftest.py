@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from fhir_bridge.adapters.fhir_client import FhirClient
 from fhir_bridge.practice.fhir_peer import FhirPeer
+from tests.support.bridge import Bridge, running_bridge
 from tests.support.hapi import HAPI_WORK, running_peer
 from tests.support.orthanc import Orthanc, running_orthanc
 
@@ -20,3 +22,13 @@ def orthanc() -> Iterator[Orthanc]:
     """A PACS on loopback, empty at first. Use a study UID and an accession number of your own in each test."""
     with running_orthanc() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def bridge(hapi: FhirPeer, orthanc: Orthanc, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
+    """A bridge between the two, one for the stories of a module. Use a story of your own in each test."""
+    settings = {"archive.kind": "dicomweb", "archive.dicomweb_url": orthanc.dicomweb_url}
+    secrets = f'[archive]\nusername = "{orthanc.auth[0]}"\npassword = "{orthanc.auth[1]}"\n'
+    folder = tmp_path_factory.mktemp("stories")
+    with FhirClient(hapi.base_url) as fhir, running_bridge(folder, fhir, settings, secrets) as bridge:
+        yield bridge

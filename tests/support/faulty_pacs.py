@@ -32,7 +32,6 @@ _INSTANCES: dict[str, Callable[[list[bytes]], list[bytes]]] = {
     "missing-slice": lambda sent: sent[:-1],
     "foreign-instance": lambda sent: [*sent[:-1], an_instance(study_uid="1.2.3.4")],
     "extra-instance": lambda sent: [*sent, an_instance(number=99)],
-    "endless": lambda sent: sent * 50,
     "twice-the-same": lambda sent: [*sent, sent[0]],
     "twice-but-different": lambda sent: [*sent, an_instance(number=1, size=8)],
     "not-dicom": lambda sent: [sent[0], b"<html>", *sent[2:]],
@@ -79,6 +78,8 @@ class FaultyPacs:
                 yield body[position : position + 1]
                 if self._closing.wait(0.01):
                     return
+        while self.fault == "endless" and not self._closing.is_set():
+            yield _part(self.instances[0])
         yield body
         if self.fault == "silent":
             self._closing.wait(60)
