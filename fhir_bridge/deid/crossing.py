@@ -23,7 +23,7 @@ from fhir_bridge.deid.manifest import Manifest, ManifestFile, read_manifest, sha
 from fhir_bridge.deid.pseudonym import ProjectKeys
 from fhir_bridge.deid.subject import Age, Subject, age_between, age_from_string
 from fhir_bridge.deid.vault import Vault
-from fhir_bridge.deid.verify import verify_instance, verify_resource
+from fhir_bridge.deid.verify import IdentifierSearch, verify_instance, verify_resource
 from fhir_bridge.errors import Refused, Unavailable
 from fhir_bridge.study import _CROSSED, ClinicalContext, DeidentifiedContext, DeidentifiedStudy, RawStudy, Resource
 from inference.prediction import Prediction
@@ -83,10 +83,11 @@ def _storage() -> Iterator[None]:
 def _cross(raw: RawStudy, context: ClinicalContext, job: str, into: Path, keys: ProjectKeys, vault: Vault) -> Crossing:
     originals = _read_originals(raw)
     known = _known_identifiers(context.patient, originals)
+    search = IdentifierSearch(known)
     subject = Subject(keys, _identity(context, originals), _age(context, originals), known.words)
     actions: Counter[tuple[str, str]] = Counter()
     files = [
-        _write_instance(path, values, subject, known, into, actions)
+        _write_instance(path, values, subject, search, into, actions)
         for path, values in zip(originals.images, originals.values, strict=True)
     ]
     manifest = Manifest(
@@ -96,7 +97,7 @@ def _cross(raw: RawStudy, context: ClinicalContext, job: str, into: Path, keys: 
         files=tuple(sorted(files, key=lambda file: file.name)),
         skipped=originals.skipped,
         actions=actions,
-        context=_deidentified_context(context, originals, subject, known, actions),
+        context=_deidentified_context(context, originals, subject, search, actions),
     )
     vault.remember(job, keys.project, subject.pseudonym, subject.mapped)
     _release(into, manifest)
@@ -220,14 +221,14 @@ def _write_instance(
     path: Path,
     values: Mapping[int, set[bytes]],
     subject: Subject,
-    known: KnownIdentifiers,
+    search: IdentifierSearch,
     into: Path,
     actions: Counter[tuple[str, str]],
 ) -> ManifestFile:
     """Only bytes that passed the check are written, under a name that is not yet released."""
     content = path.read_bytes()
     rewritten = rewrite(content, subject)
-    verify_instance(rewritten.content, values, known)
+    verify_instance(rewritten.content, values, search)
     actions.update(rewritten.actions)
     name = f"{rewritten.sop_instance_uid}.dcm"
     unfinished = into / (name + _UNFINISHED)
@@ -261,7 +262,7 @@ def _deidentified_context(
     context: ClinicalContext,
     originals: _Originals,
     subject: Subject,
-    known: KnownIdentifiers,
+    search: IdentifierSearch,
     actions: Counter[tuple[str, str]],
 ) -> dict[str, Any]:
     resources: dict[str, list[Resource]] = {}
@@ -269,7 +270,7 @@ def _deidentified_context(
         for resource in context.others[name]:
             reduced = deidentify_resource(resource, subject, actions)
             if reduced is not None:
-                verify_resource(reduced, known)
+                verify_resource(reduced, search)
                 resources.setdefault(reduced["resourceType"], []).append(reduced)
     sex = gender_of(context.patient) or _SEXES.get(_text(originals.headers[0], _SEX), "")
     return {"age_years": subject.age.years if subject.age else None, "sex": sex, "resources": resources}

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cache
 from typing import Any
 
 from pydicom.datadict import dictionary_VR
@@ -164,6 +165,7 @@ def _from_value(known: KnownIdentifiers, tag: int, text: str) -> None:
         known.add_name(text)
 
 
+@cache
 def _dictionary_vr(tag: int) -> str:
     try:
         return str(dictionary_VR(tag))

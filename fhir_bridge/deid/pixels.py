@@ -15,7 +15,7 @@ from fhir_bridge.errors import Refused
 _ROWS, _COLUMNS, _SAMPLES, _BITS_ALLOCATED, _FRAMES = 0x00280010, 0x00280011, 0x00280002, 0x00280100, 0x00280008
 _IMAGE_TYPE, _BURNED_IN, _PHOTOMETRIC = 0x00080008, 0x00280301, 0x00280004
 _GREY = ("MONOCHROME1", "MONOCHROME2")
-_OVERLAY_GROUPS = range(0x6000, 0x6020, 2)  # PS3.5 §7.6
+_OVERLAY_GROUPS = frozenset(range(0x6000, 0x6020, 2))  # PS3.5 §7.6
 
 
 def check_pixels(elements: Mapping[int, Element]) -> None:
@@ -30,15 +30,14 @@ def check_pixels(elements: Mapping[int, Element]) -> None:
         raise _unverified(_PHOTOMETRIC, "a CR or DX image is greyscale")
     if _text(elements, _FRAMES) not in ("", "1"):
         raise _unverified(_FRAMES, "a CR or DX image has one frame")
-    for group in _OVERLAY_GROUPS:
-        _check_overlay(elements, group)
+    _check_overlays(elements)
 
 
-def _check_overlay(elements: Mapping[int, Element], group: int) -> None:
+def _check_overlays(elements: Mapping[int, Element]) -> None:
     """A retired overlay lies in the unused bits of the pixels (PS3.3-2004 §C.9.2), where removing the group does not reach it."""
-    has_group = any(tag >> 16 == group for tag in elements)
-    if has_group and (group << 16 | 0x3000) not in elements:
-        raise _unverified(group << 16 | 0x0010, "an overlay lies in the unused bits of the pixels")
+    for group in {tag >> 16 for tag in elements} & _OVERLAY_GROUPS:
+        if (group << 16 | 0x3000) not in elements:
+            raise _unverified(group << 16 | 0x0010, "an overlay lies in the unused bits of the pixels")
 
 
 def write_pixels(elements: Mapping[int, Element], encoding: Encoding) -> list[bytes | memoryview]:

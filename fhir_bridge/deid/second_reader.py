@@ -32,16 +32,21 @@ def read_back(content: bytes) -> Any:
 
 def all_leaves(data_set: Any) -> list[tuple[int, str, bytes]]:
     """(tag, VR, raw value) of every element of file and file meta that is no sequence."""
-    return [*_leaves(data_set.file_meta), *_leaves(data_set)]
+    return [*_leaves(data_set.file_meta), *(leaf for item in all_items(data_set) for leaf in _leaves(item))]
 
 
 def all_tags(data_set: Any) -> Iterator[int]:
     """The tags at every depth, sequences included."""
+    return (int(tag) for item in all_items(data_set) for tag in item.keys())  # noqa: SIM118 - iterating a Dataset converts values
+
+
+def all_items(data_set: Any) -> Iterator[Any]:
+    """The data set and every item of its sequences."""
+    yield data_set
     for tag in list(data_set.keys()):
-        yield int(tag)
         if _vr_of(data_set.get_item(tag), int(tag)) == "SQ":
             for item in data_set[tag].value:
-                yield from all_tags(item)
+                yield from all_items(item)
 
 
 def _leaves(data_set: Any) -> Iterator[tuple[int, str, bytes]]:
@@ -49,9 +54,8 @@ def _leaves(data_set: Any) -> Iterator[tuple[int, str, bytes]]:
         element = data_set.get_item(tag)
         vr = _vr_of(element, int(tag))
         if vr == "SQ":
-            for item in data_set[tag].value:
-                yield from _leaves(item)
-        elif isinstance(element, RawDataElement):
+            continue
+        if isinstance(element, RawDataElement):
             yield int(tag), vr, bytes(element.value or b"")
         else:
             yield int(tag), vr, element.value if isinstance(element.value, bytes) else str(element.value).encode()

@@ -16,7 +16,7 @@ from fhir_bridge.deid.allow_list import read_table
 from fhir_bridge.deid.elements import name_of
 from fhir_bridge.deid.gates import code_meaning
 from fhir_bridge.deid.identifiers import SHORTEST_PHRASE, KnownIdentifiers, encoded_forms, folded
-from fhir_bridge.deid.second_reader import PYDICOM_ERRORS, all_leaves, all_tags, read_back
+from fhir_bridge.deid.second_reader import PYDICOM_ERRORS, all_items, all_leaves, all_tags, read_back
 from fhir_bridge.deid.text import vocabulary
 from fhir_bridge.errors import Refused
 from fhir_bridge.study import Resource
@@ -61,11 +61,10 @@ def table() -> Mapping[str, Action]:
     }
 
 
-def verify_instance(output: bytes, originals: Mapping[int, set[bytes]], known: KnownIdentifiers) -> None:
+def verify_instance(output: bytes, originals: Mapping[int, set[bytes]], search: "IdentifierSearch") -> None:
     """Refuse a de-identified file in which anything of the original identity is left."""
     if output[:128] != bytes(128):
         raise _residual("preamble")
-    search = _Search(known)
     try:
         data_set = read_back(output)
         _check_structure(data_set)
@@ -77,9 +76,8 @@ def verify_instance(output: bytes, originals: Mapping[int, set[bytes]], known: K
         raise Refused("deid.unverifiable", "file", "the de-identified file cannot be read back") from None
 
 
-def verify_resource(resource: Resource, known: KnownIdentifiers) -> None:
+def verify_resource(resource: Resource, search: "IdentifierSearch") -> None:
     """Refuse a de-identified resource that holds a known identifier of six or more characters, whole or encoded."""
-    search = _Search(known)
     for path, value in _strings_of(resource, str(resource.get("resourceType"))):
         if _DATE_TIME.fullmatch(value) is None and search.holds(value.encode("utf-8", "surrogatepass")):
             raise _residual(path)
@@ -136,18 +134,17 @@ def _may_stay_uid(value: bytes, originals: set[bytes]) -> bool:
 
 
 def _check_meanings(data_set: Any) -> None:
-    """A code meaning is exempt from the search because it must be the standard's own words."""
-    for tag in list(data_set.keys()):
-        if data_set[tag].VR == "SQ":
-            for item in data_set[tag].value:
-                _check_meanings(item)
-    if _CODE_MEANING in data_set:
-        triplet = (str(data_set.get("CodeValue", "")), str(data_set.get("CodingSchemeDesignator", "")))
-        if data_set.CodeMeaning != code_meaning(*triplet):
-            raise _residual(name_of(_CODE_MEANING))
+    """Codes are exempt from the search because each must be the standard's own, its meaning in the standard's own words."""
+    for item in all_items(data_set):
+        if _CODE_MEANING in item:
+            triplet = (str(item.get("CodeValue", "")), str(item.get("CodingSchemeDesignator", "")))
+            if item.CodeMeaning != code_meaning(*triplet):
+                raise _residual(name_of(_CODE_MEANING))
+        elif "CodeValue" in item or "CodingSchemeDesignator" in item:
+            raise _residual("0008,0100")
 
 
-class _Search:
+class IdentifierSearch:
     """Known identifiers in raw bytes: case-folded, name parts in any order, UTF-16, base64."""
 
     def __init__(self, known: KnownIdentifiers) -> None:

@@ -12,7 +12,7 @@ from fhir_bridge.deid.elements import read_file
 from fhir_bridge.deid.identifiers import KnownIdentifiers, collect_from_header, collect_from_patient, original_values
 from fhir_bridge.deid.pseudonym import ProjectKeys
 from fhir_bridge.deid.subject import Subject
-from fhir_bridge.deid.verify import printable_runs, table, verify_instance, verify_resource
+from fhir_bridge.deid.verify import IdentifierSearch, printable_runs, table, verify_instance, verify_resource
 from fhir_bridge.errors import Refused
 from tests.support import raw_film
 from tests.support.raw_film import Film, Raw, text
@@ -34,11 +34,11 @@ def originals_of(film: Film) -> dict[int, set[bytes]]:
     return original_values(read_file(film.to_bytes()).elements)
 
 
-def known() -> KnownIdentifiers:
+def search() -> IdentifierSearch:
     found = KnownIdentifiers()
     collect_from_patient(found, PATIENT)
     collect_from_header(found, originals_of(Film()))
-    return found
+    return IdentifierSearch(found)
 
 
 def with_fault(*elements: Raw, film: Film | None = None) -> bytes:
@@ -69,7 +69,7 @@ def _insert(clean: bytes, elements: tuple[Raw, ...]) -> bytes:
 
 def verdict(output: bytes, film: Film | None = None) -> str:
     try:
-        verify_instance(output, originals_of(film or Film()), known())
+        verify_instance(output, originals_of(film or Film()), search())
     except Refused as refusal:
         quoted = "CANARY" in str(refusal).upper()
         return "quoted a value" if quoted else f"{refusal.code} {refusal.where}"
@@ -227,9 +227,9 @@ def test_printable_runs_are_those_of_six_and_more() -> None:
 )
 def test_a_known_identifier_in_the_context_is_found(resource: dict[str, object], where: str) -> None:
     with pytest.raises(Refused) as refusal:
-        verify_resource(resource, known())
+        verify_resource(resource, search())
     assert (refusal.value.code, refusal.value.where) == ("deid.residual-identifier", where)
 
 
 def test_a_clean_resource_is_clean_even_on_a_day_that_is_a_birthday() -> None:
-    verify_resource({"resourceType": "Condition", "onsetDateTime": "2020-03-04", "id": "AAAABBBBCCCCDDDD"}, known())
+    verify_resource({"resourceType": "Condition", "onsetDateTime": "2020-03-04", "id": "AAAABBBBCCCCDDDD"}, search())
