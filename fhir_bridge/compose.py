@@ -85,6 +85,7 @@ class Parts:
             ),
             frozenset(self.settings.mllp.processing_ids),
             frozenset(self.settings.fhir.order_categories),
+            sender.charset,
         )
 
     @cached_property

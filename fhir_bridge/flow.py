@@ -73,6 +73,7 @@ class Next:
 
     artifact: bytes
     models: tuple[str, ...] | None = None
+    note: str = ""  # for the timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,8 @@ def analyse(claim: Claim, kit: Kit) -> Next:
     folder = kit.artifacts.folder(claim.job.id, identified=False)
     crossing = reopen(kit.read(claim.job, Stage.DEIDENTIFY), folder / "study")
     predictions = kit.predictor.analyse(crossing.study, kit.models, _emptied(folder / "analysis"))
-    return Next(encoding.dump(predictions, encoding.PREDICTIONS), tuple(p.model for p in predictions))
+    models = tuple(prediction.model for prediction in predictions)
+    return Next(encoding.dump(predictions, encoding.PREDICTIONS), models, f"model.guard-{kit.predictor.guard}")
 
 
 def report(claim: Claim, kit: Kit) -> Next:

@@ -51,6 +51,7 @@ class IntakePolicy:
     sender: SenderPolicy
     processing_ids: frozenset[str] = frozenset({"P", ""})
     order_categories: frozenset[str] = field(default_factory=frozenset)
+    charset_default: str = ""
 
 
 def receive(ledger: Ledger, received: Received, policy: IntakePolicy) -> Outcome:
@@ -71,7 +72,7 @@ def receive(ledger: Ledger, received: Received, policy: IntakePolicy) -> Outcome
     if known := ledger.find_message(key):
         return Outcome(known.answer)
     try:
-        orders = orders_from(Message(received.payload), policy.sender)
+        orders = orders_from(Message(received.payload, policy.charset_default), policy.sender)
         with ledger.savepoint():
             jobs = [job for order in orders if (job := accept_order(ledger, order, "hl7v2"))]
     except (MappingRefused, MessageRefused) as refused:

@@ -131,6 +131,7 @@ class Sender(Section):
     """What senders of orders do (one policy for all senders for now)."""
 
     time_zone: str = Field("UTC", description="of times without a zone")
+    charset: str = Field("", description="of messages that declare none in MSH-18 and are not UTF-8: cp1252, say")
     accession_sources: Words = ("IPC-1", "OBR-18")
     patient_authority: str = Field("", description="PID-3.4.1 preferred among several identifiers")
 

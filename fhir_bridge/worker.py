@@ -162,5 +162,5 @@ def _succeeded(job: Job, result: Next | Wait | Done | None) -> Move:
     if isinstance(result, Next):
         following = next_stage(job.stage)
         assert following is not None  # noqa: S101 - the last step returns Done
-        return Move(Event.ADVANCE, following, models=result.models)
+        return Move(Event.ADVANCE, following, result.note, models=result.models)
     return Move(Event.FINISH, Stage.DELIVER, result.reason if result else "")

@@ -55,6 +55,13 @@ def test_the_model_sees_only_the_deidentified_folder(bridge: BridgeInMemory) -> 
     assert (b"DICM" in content, b"CANARY" in content) == (True, False)
 
 
+def test_the_timeline_says_which_network_guard_was_in_force(bridge: BridgeInMemory) -> None:
+    bridge.film()
+    job = bridge.order()
+    bridge.run_until_quiet()
+    assert "model.guard-none" in [entry.reason for entry in bridge.store.history(job)]
+
+
 def test_an_order_without_images_waits_and_holds_no_worker(bridge: BridgeInMemory) -> None:
     job = bridge.order()
     bridge.run()

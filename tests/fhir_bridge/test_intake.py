@@ -1,5 +1,7 @@
 """Messages into orders and jobs, on the in-memory store. The answers are those of the table in docs/architecture.md."""
 
+from dataclasses import replace
+
 import pytest
 
 from fhir_bridge.adapters.in_memory.store import InMemoryStore
@@ -22,7 +24,7 @@ class Door:
     def __init__(self, clock: FrozenClock) -> None:
         self.store = InMemoryStore(clock)
 
-    def take(self, text: str | bytes, *, oversize: bool = False) -> Outcome:
+    def take(self, text: str | bytes, *, oversize: bool = False, policy: IntakePolicy = POLICY) -> Outcome:
         payload = text if isinstance(text, bytes) else text.encode()
         try:
             header, refusal = read_header(payload), None
@@ -30,7 +32,7 @@ class Door:
             header, refusal = None, refused
         received = Received("mllp", "127.0.0.1", payload, header, refusal, (), oversize)
         with self.store.transaction() as ledger:
-            return receive(ledger, received, POLICY)
+            return receive(ledger, received, policy)
 
     def statuses(self) -> list[Status]:
         return [job.status for job in reversed(self.store.jobs())]
@@ -209,3 +211,11 @@ def test_an_order_without_effect_is_acknowledged_and_noted(door: Door) -> None:
 def test_one_bad_order_of_a_message_leaves_none_of_it(door: Door) -> None:
     two = an_orm() + "ORC|QQ|CANARY-P2^RIS\rOBR|1|CANARY-P2^RIS||XCHEST^Chest^L\r"
     assert (door.take(two).code, door.store.jobs()) == ("AE", ())
+
+
+@pytest.mark.parametrize(("charset", "answer"), [("", "AE"), ("cp1252", "AA")])
+def test_bytes_of_an_undeclared_charset_are_read_only_where_the_site_says_how(
+    door: Door, charset: str, answer: str
+) -> None:
+    message = an_orm().replace("^ZEBRA", "^ZÉBRA").encode("cp1252")
+    assert door.take(message, policy=replace(POLICY, charset_default=charset)).code == answer
