@@ -66,6 +66,10 @@ class BridgeProcess:
         shown: dict[str, Any] = json.loads(self._run("jobs", "show", job, "--json"))
         return shown
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def is_alive(self) -> bool:
         return self._process.poll() is None
 

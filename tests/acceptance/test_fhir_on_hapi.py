@@ -2,10 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import pytest
-import requests
 
 from fhir_bridge.adapters.fhir_client import FhirClient
 from fhir_bridge.adapters.fhir_subscription import Hooks, WantedSubscription, ensure_subscriptions
@@ -14,14 +12,12 @@ from fhir_bridge.practice.fhir_peer import FhirPeer
 from mappings.fhir_report import bundle_of
 from mappings.finding import ReportOutcome
 from tests.support.delivery_contract import PUBLISHER, DeliveryContract, ServerPlace
+from tests.support.hapi import errors_in
 from tests.support.hospitals import Hospital, ServerHospital
 from tests.support.record_contract import RecordContract
 from tests.support.subscription_contract import SubscriptionContract
 
 pytestmark = pytest.mark.real_parts
-
-# The label of the AI Transparency guide: in today's HL7 Terminology, not in the copy of it that R4 was published with
-YOUNGER_THAN_R4 = "Unknown code 'http://terminology.hl7.org/CodeSystem/v3-ObservationValue#AIAST'"
 
 
 @pytest.fixture
@@ -77,16 +73,6 @@ class TestDelivery(DeliveryContract):
         assert [errors for entry in entries if (errors := errors_in(hapi, entry["resource"]))] == []
         types = {entry["resource"]["resourceType"] for entry in entries}
         assert types == {"DiagnosticReport", "Observation", "Device", "ImagingStudy", "Provenance"}
-
-
-def errors_in(hapi: FhirPeer, resource: dict[str, Any]) -> tuple[str, ...]:
-    """What `$validate` (R4 resource-operation-validate) says is wrong; warnings and hints are left out."""
-    url = f"{hapi.base_url}/{resource['resourceType']}/$validate"
-    headers = {"Content-Type": "application/fhir+json", "Accept": "application/fhir+json"}
-    outcome = requests.post(url, json=resource, headers=headers, timeout=120).json()
-    assert outcome["resourceType"] == "OperationOutcome"
-    errors = (issue["diagnostics"] for issue in outcome["issue"] if issue["severity"] in ("error", "fatal"))
-    return tuple(error for error in errors if error != YOUNGER_THAN_R4)
 
 
 def test_the_servers_validator_does_find_errors(hapi: FhirPeer) -> None:

@@ -2,12 +2,18 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import requests
 
 from fhir_bridge.errors import Refused
 from fhir_bridge.practice.fhir_peer import FhirPeer, start_fhir_peer
 from tests.support.real_parts import part_missing
 
 HAPI_WORK = Path(__file__).parents[2] / ".work" / "hapi"
+
+# The label of the AI Transparency guide: in today's HL7 Terminology, not in the copy of it that R4 was published with
+YOUNGER_THAN_R4 = "Unknown code 'http://terminology.hl7.org/CodeSystem/v3-ObservationValue#AIAST'"
 
 
 def running_peer(kind: str, work: Path) -> Iterator[FhirPeer]:
@@ -18,3 +24,13 @@ def running_peer(kind: str, work: Path) -> Iterator[FhirPeer]:
         part_missing(kind, refusal.explanation)
     with peer:
         yield peer
+
+
+def errors_in(hapi: FhirPeer, resource: dict[str, Any]) -> tuple[str, ...]:
+    """What `$validate` (R4 resource-operation-validate) says is wrong; warnings and hints are left out."""
+    url = f"{hapi.base_url}/{resource['resourceType']}/$validate"
+    headers = {"Content-Type": "application/fhir+json", "Accept": "application/fhir+json"}
+    outcome = requests.post(url, json=resource, headers=headers, timeout=120).json()
+    assert outcome["resourceType"] == "OperationOutcome"
+    errors = (issue["diagnostics"] for issue in outcome["issue"] if issue["severity"] in ("error", "fatal"))
+    return tuple(error for error in errors if error != YOUNGER_THAN_R4)

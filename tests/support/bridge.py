@@ -1,0 +1,150 @@
+"""A real bridge for acceptance tests: started by its command line, given orders at its doors, watched in its own store."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fhir_bridge.adapters.fhir_client import FhirClient
+from fhir_bridge.adapters.sql_database import SqlDatabase
+from fhir_bridge.adapters.sql_store import SqlStore
+from fhir_bridge.compose import SystemClock
+from fhir_bridge.job import Job
+from fhir_bridge.practice import patients
+from fhir_bridge.practice.bridge_process import BridgeProcess
+from fhir_bridge.practice.ris import order_message
+from fhir_bridge.practice.ris_sender import RisSender
+from fhir_bridge.practice.story import PATIENT_SYSTEM, PLACER_SYSTEM, Story
+
+T = TypeVar("T")
+Resource = dict[str, Any]
+
+OURS = ("_tag", "urn:fhir-bridge:tag|ai-result")
+SETTINGS = {
+    "mllp.port": "0",
+    "http.port": "0",
+    "study.quiet_seconds": "0.3",
+    "study.poll_seconds": "0.2",
+    "worker.backoff_seconds": "0.2",
+    "worker.backoff_cap_seconds": "1",
+    "authority.HOSP.system": PATIENT_SYSTEM,
+    "authority.CPOE.system": PLACER_SYSTEM,
+}
+_numbers = itertools.count(41)  # the practice hospital's own stories are below
+
+
+def a_story(name: str, film: str = "person121_bacteria_575.jpeg", **changes: Any) -> Story:
+    """A patient, an order and a film that no other test uses."""
+    number = next(_numbers)
+    return replace(Story(f"{name}-{number}", name, number, (), film=film), **changes)
+
+
+def until(look: Callable[[], T | None], what: str, seconds: float = 60) -> T:
+    """What `look` finds, once it finds something. A process of its own tells nobody when it is done: hence the polling."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"never came about: {what}"
+        time.sleep(0.05)
+    return found
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """A running bridge. `fhir` is the hospital's server, asked past the bridge."""
+
+    process: BridgeProcess
+    store: SqlStore
+    ris: RisSender
+    fhir: FhirClient
+    data_dir: Path
+
+    def admit(self, *stories: Story) -> None:
+        """The patients and their history, on the FHIR server."""
+        self.put(*(resource for story in stories for resource in patients.history(story)))
+
+    def put(self, *resources: Resource) -> None:
+        requests = [{"method": "PUT", "url": f"{one['resourceType']}/{one['id']}"} for one in resources]
+        entries = [
+            {"resource": resource, "request": request} for resource, request in zip(resources, requests, strict=True)
+        ]
+        self.fhir.transaction({"resourceType": "Bundle", "type": "transaction", "entry": entries})
+
+    def send(self, story: Story, control: str = "NW", changes: Mapping[bytes, bytes] | None = None) -> str:
+        """The order by HL7 v2; `changes` are made in the finished message. Returns MSA-1."""
+        known = control if control == "CA" else "NW"  # the practice hospital's RIS has no other
+        message = order_message(story, known, self.ris.next_control_id(), datetime.now(UTC))
+        for old, new in {f"ORC|{known}|".encode(): f"ORC|{control}|".encode(), **(changes or {})}.items():
+            assert old in message
+            message = message.replace(old, new)
+        return self.ris.send(message)
+
+    def jobs_of(self, story: Story) -> tuple[Job, ...]:
+        return tuple(job for job in self.store.jobs() if job.order.placer and job.order.placer.value == story.placer)
+
+    def job_of(self, story: Story) -> Job:
+        (job,) = self.jobs_of(story)
+        return job
+
+    def await_status(self, story: Story, *statuses: str, stage: str = "", seconds: float = 60) -> Job:
+        """The story's job once it stands so."""
+
+        def look() -> Job | None:
+            found = [job for job in self.jobs_of(story) if job.status in statuses and stage in ("", job.stage)]
+            return found[0] if found else None
+
+        return until(look, f"{story.name}: {' or '.join(statuses)} {stage}", seconds)
+
+    def timeline(self, story: Story) -> list[tuple[str, str]]:
+        """What happened to the story's job, and why."""
+        return [(entry.event, entry.reason) for entry in self.store.history(self.job_of(story).id)]
+
+    def reports_of(self, job: Job) -> tuple[Resource, ...]:
+        return self.fhir.search("DiagnosticReport", (("identifier", f"urn:fhir-bridge:job|{job.id}"),), limit=10)
+
+    def report_of(self, job: Job) -> Resource:
+        (report,) = self.reports_of(job)
+        return report
+
+    def results_about(self, *stories: Story) -> tuple[Resource, ...]:
+        """Everything that the bridge wrote about these patients."""
+        return tuple(
+            found
+            for story in stories
+            for kind in ("DiagnosticReport", "Observation", "ImagingStudy")
+            for found in self.fhir.search(kind, (OURS, ("subject", patients.patient_reference(story))), limit=50)
+        )
+
+    def model_process(self) -> int:
+        """The process id of the model process, once there is one."""
+        return until(lambda: _child(self.process.pid, "inference"), "a model process")
+
+
+@contextmanager
+def running_bridge(folder: Path, fhir: FhirClient, settings: Mapping[str, str], secrets: str = "") -> Iterator[Bridge]:
+    """A bridge with its data in `folder`, until the end. `secrets` is TOML: they come from a file, never by `--set`."""
+    data_dir = folder / "bridge"
+    data_dir.mkdir(parents=True)
+    (data_dir / "fhir-bridge.toml").write_text(secrets)
+    with BridgeProcess(data_dir, SETTINGS | {"fhir.base_url": fhir.base_url} | dict(settings)) as process:
+        process.wait_until_ready()
+        database = SqlDatabase.in_folder(data_dir / "phi")
+        try:
+            with RisSender(*process.mllp) as ris:
+                yield Bridge(process, SqlStore(database, SystemClock()), ris, fhir, data_dir)
+        finally:
+            database.close()
+
+
+def _child(parent: int, word: str) -> int | None:
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            ppid = int(path.read_text().rpartition(")")[2].split()[1])
+            if ppid == parent and word.encode() in path.with_name("cmdline").read_bytes():
+                return int(path.parent.name)
+        except (OSError, IndexError):
+            continue  # gone meanwhile
+    return None
