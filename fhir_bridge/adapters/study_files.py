@@ -1,5 +1,6 @@
 """The files of one study as they arrive in a folder: parts at first, DICOM files all at once when the study is whole."""
 
+import contextlib
 import filecmp
 import os
 import re
@@ -81,7 +82,8 @@ class StudyFiles:
     ) -> None:
         self._disk.shutdown(cancel_futures=True)
         if kind is not None:
-            self._clear()
+            with contextlib.suppress(OSError):  # the error on its way says more; the next attempt clears again
+                self._clear()
 
     def _clear(self) -> None:
         """Removes what an earlier attempt left, that of a killed process too."""
