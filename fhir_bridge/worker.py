@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from fhir_bridge import encoding, log
-from fhir_bridge.errors import Classified, Disposition, attempt
+from fhir_bridge.errors import Classified, Disposition, StaleClaim, attempt
 from fhir_bridge.flow import STEPS, Done, Kit, Next, Wait
 from fhir_bridge.job import STAGES, Event, Job, Stage, next_stage
 from fhir_bridge.ports import Claim, JobQueue, Move
@@ -82,11 +82,14 @@ class Worker:
             return False
         with _Heartbeat(self._queue, claim, self._lease_seconds / 3):
             tried = attempt(lambda: run_step(claim, self._kit))
-        if tried.error is not None and tried.error.disposition is Disposition.STALE:
-            log.event("job.claim-lost", job=claim.job.id, stage=claim.job.stage)
-            return True
-        move = self._failed(claim.job, tried.error) if tried.error else _succeeded(claim.job, tried.value)
-        self._queue.record(claim, move)
+        try:
+            if tried.error is None or tried.error.disposition is not Disposition.STALE:
+                move = self._failed(claim.job, tried.error) if tried.error else _succeeded(claim.job, tried.value)
+                self._queue.record(claim, move)
+                return True
+        except StaleClaim:
+            pass  # cancelled, changed or taken over while the step ran: it is no longer ours to say how it ended
+        log.event("job.claim-lost", job=claim.job.id, stage=claim.job.stage)
         return True
 
     def _failed(self, job: Job, error: Classified) -> Move:
