@@ -13,11 +13,11 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 
 from fhir_bridge.deid.sealing import KEY_BYTES, joined, load_or_create_key, seal, subkey, tag_of, tampered, unseal
 from fhir_bridge.deid.subject import Mapped
+from fhir_bridge.deid.vault_schema import SCHEMA
 from fhir_bridge.errors import Refused, Unavailable
 
 __all__ = ["Vault", "load_or_create_key"]
@@ -43,7 +43,7 @@ class Vault:
         with _reported():
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
                 self._connection.execute(f"PRAGMA {pragma}").fetchall()
-            self._connection.executescript((files("fhir_bridge.deid") / "vault.sql").read_text(encoding="utf-8"))
+            self._connection.executescript(SCHEMA)
         self._signing_key = self._open_signing_key()
 
     def close(self) -> None:

@@ -1,5 +1,6 @@
--- The vault's tables. Nothing here names a patient: originals are ciphertext, patients and pseudonyms are keyed hashes.
+"""The vault's tables. Nothing here names a patient: originals are ciphertext, patients and pseudonyms are keyed hashes."""
 
+SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (
     name  TEXT PRIMARY KEY,
     value BLOB NOT NULL
@@ -48,3 +49,4 @@ CREATE TRIGGER IF NOT EXISTS access_log_is_append_only BEFORE UPDATE ON access_l
 BEGIN SELECT RAISE(ABORT, 'the access log is append-only'); END;
 CREATE TRIGGER IF NOT EXISTS access_log_keeps_all BEFORE DELETE ON access_log
 BEGIN SELECT RAISE(ABORT, 'the access log is append-only'); END;
+"""
