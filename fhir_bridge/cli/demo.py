@@ -62,9 +62,11 @@ def demo(fhir: str, keep: bool, data_dir: Path | None) -> None:
     except (Refused, Unavailable) as error:
         click.echo(f"demo: {error}\nThe files are kept in {folder}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        click.echo("\ndemo: interrupted, everything is stopped", err=True)
-        sys.exit(130)
+    except KeyboardInterrupt as stop:
+        if data_dir is None:
+            shutil.rmtree(folder)
+        click.echo("demo: interrupted, everything is stopped", err=True)
+        sys.exit(143 if isinstance(stop, _Terminated) else 130)
     conclude(verdict, folder, keep_files=data_dir is not None)
 
 
@@ -77,10 +79,18 @@ def conclude(verdict: Verdict, folder: Path, *, keep_files: bool) -> None:
         shutil.rmtree(folder)
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM."""
+
+
 @contextlib.contextmanager
 def _stopped_in_order() -> Iterator[None]:
     """SIGTERM leaves by the same way as Ctrl-C, past everything that stops the processes."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+    def leave(*_: object) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, leave)
     try:
         yield
     finally:
