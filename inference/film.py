@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +179,7 @@ def _without_padding(pixels: Array, padding: npt.NDArray[np.bool_], inverted: bo
 def _shown_range(dataset: Any) -> tuple[float, float]:
     """The ends of what a viewer shows: the first VOI window (PS3.3 C.11.2.1.2.1), else all values the bits can hold."""
     center, width = (_first(dataset.get(name)) for name in ("WindowCenter", "WindowWidth"))
-    if center is not None and width is not None and width > 1:
+    if isfinite(center) and isfinite(width) and width > 1:
         return center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2
     if dataset.PixelRepresentation:
         ends = np.array([-(2 ** (dataset.BitsStored - 1)), 2 ** (dataset.BitsStored - 1) - 1])
@@ -190,7 +191,8 @@ def _shown_range(dataset: Any) -> tuple[float, float]:
     return low, high if high > low else low + 1.0
 
 
-def _first(value: Any) -> float | None:
+def _first(value: Any) -> float:
+    """The first of one or several numbers; nan where there is none."""
     if value is None or value == "":
-        return None
+        return nan
     return float(value[0] if hasattr(value, "__getitem__") and not isinstance(value, str) else value)

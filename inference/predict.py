@@ -43,7 +43,7 @@ def predict(folder: Path, package: Package, into: Path) -> Prediction:
     said = Prediction(manifest.name, manifest.version, manifest.weights.sha256, "refused", one_study(instances))
     try:
         chosen = choose(manifest.scope, instances)
-        instance = InputImage(str(chosen.instance.header.SOPInstanceUID), digest_of(chosen.instance.path))
+        instance = InputImage(chosen.instance.text("SOPInstanceUID"), digest_of(chosen.instance.path))
         said = replace(said, inputs=(instance,), caveats=chosen.caveats)
         on_grid, ready = prepare(read_film(chosen.instance), manifest.preprocessing, manifest.quality.measured_after)
         quality = measure(on_grid)

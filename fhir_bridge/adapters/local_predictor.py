@@ -10,18 +10,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import inference
 from fhir_bridge.errors import BridgeError, Refused, Unavailable
 from fhir_bridge.study import DeidentifiedStudy
 from inference.prediction import Prediction
 from inference.protocol import decode, encode, prediction_from_json
+
+T = TypeVar("T")
 
 _ANSWER_SECONDS = 120.0  # a prediction takes about 0.1 s, loading a model 2 s; the rest is for a machine under load
 _READY_SECONDS = 120.0  # importing TensorFlow takes 3 s on an idle machine
@@ -58,7 +60,7 @@ class LocalPredictor:
         process = self._process
         if process and process.alive and process.guard:
             return process.guard  # without waiting for an answer that is being made
-        return self._owner.submit(lambda: self._running().guard).result()
+        return self._by_owner(lambda: self._running().guard)
 
     @property
     def pid(self) -> int | None:
@@ -72,7 +74,7 @@ class LocalPredictor:
 
     def verify(self, models: Sequence[str]) -> tuple[str, ...]:
         """Load and test these models; "name version" of each. Raises Refused `model.unknown`, Unavailable with what is wrong."""
-        answer = self._owner.submit(self._ask, {"verify": True, "models": list(models)}).result()
+        answer = self._by_owner(lambda: self._ask({"verify": True, "models": list(models)}))
         for verdict in answer["models"]:
             if verdict["code"]:
                 raise _error(verdict["code"], verdict["model"])
@@ -80,7 +82,7 @@ class LocalPredictor:
 
     def analyse(self, study: DeidentifiedStudy, models: Sequence[str], into: Path) -> tuple[Prediction, ...]:
         request = {"folder": str(study.folder.resolve()), "models": list(models), "into": str(into.resolve())}
-        answer = self._owner.submit(self._ask, request).result()
+        answer = self._by_owner(lambda: self._ask(request))
         return tuple(prediction_from_json(values) for values in answer["predictions"])
 
     def close(self) -> None:
@@ -91,6 +93,15 @@ class LocalPredictor:
             self._process.kill()
         self._owner.shutdown(wait=True)
         self._discard()
+
+    def _by_owner(self, work: Callable[[], T]) -> T:
+        """The result of `work`, done by the thread that owns the process."""
+        try:
+            return self._owner.submit(work).result()
+        except (RuntimeError, CancelledError):  # what an executor says that shuts down
+            if self._closing:
+                raise Unavailable("model.unavailable", "model process", "it is being ended") from None
+            raise
 
     def _discard(self) -> None:
         if self._process:

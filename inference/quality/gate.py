@@ -27,6 +27,6 @@ def require_quality(measured: Mapping[str, float], quality: Quality) -> None:
     """Raises InferenceRefused `quality.noise`, `quality.contrast`, `quality.sharpness`, `quality.saturation`."""
     for limit in quality.limits:
         value, direction = measured[limit.measure], 1 if limit.typical > limit.worst else -1
-        if (value - limit.worst) * direction < 0:
+        if not (value - limit.worst) * direction >= 0:  # so that a value that is no number does not pass
             code, words = _WORDS[limit.measure]
             raise InferenceRefused(code, limit.measure, f"{words} ({value:.3g}, limit {limit.worst:.3g})")

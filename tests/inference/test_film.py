@@ -50,6 +50,17 @@ def test_without_a_window_everything_that_the_bits_hold_is_shown(tmp_path: Path)
     assert (film.low, film.high) == (0, 255)
 
 
+@pytest.mark.parametrize("window", [{"WindowCenter": 40}, {"WindowCenter": 40, "WindowWidth": 0}])
+def test_half_a_window_is_none(tmp_path: Path, window: dict[str, object]) -> None:
+    film = the_film(tmp_path, **window)
+    assert (film.low, film.high) == (0, 255)
+
+
+def test_the_first_of_several_windows_counts(tmp_path: Path) -> None:
+    film = the_film(tmp_path, WindowCenter=[40, 90], WindowWidth=[80, 100])
+    assert (film.low, film.high) == (0, 79)
+
+
 def test_padding_becomes_the_darkest_value(tmp_path: Path) -> None:
     film = the_film(tmp_path, PixelPaddingValue=250, PixelPaddingRangeLimit=255)
     assert film.pixels.max() == 249

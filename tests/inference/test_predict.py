@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 
 from inference.explanation import Array
 from inference.manifest import Explanation, ModelManifest, manifest_of
@@ -81,6 +82,14 @@ def test_a_bad_film_is_refused_with_its_measures(study: Path, tmp_path: Path) ->
 def test_a_film_that_cannot_be_decoded_is_refused(study: Path, tmp_path: Path) -> None:
     a_film(study / "film.dcm", pixels=a_chest(), Rows=500)
     assert predict(study, MeanPackage(), tmp_path).reason == "dicom.undecodable"
+
+
+def test_an_instance_without_its_uid_does_not_stop_the_process(study: Path, tmp_path: Path) -> None:
+    path = a_film(study / "film.dcm", pixels=a_chest())
+    dataset = dcmread(path)
+    del dataset.SOPInstanceUID
+    dataset.save_as(path)
+    assert predict(study, MeanPackage(), tmp_path).inputs[0].sop_instance_uid == ""
 
 
 def test_inverted_and_deeper_films_give_the_same_answer(study: Path, tmp_path: Path) -> None:

@@ -108,6 +108,12 @@ def test_a_value_at_the_bound_is_still_accepted() -> None:
     assert quality_score(at, MANIFEST.quality) == 0
 
 
+def test_a_value_that_is_no_number_does_not_pass() -> None:
+    at = {limit.measure: limit.typical for limit in MANIFEST.quality.limits}
+    with pytest.raises(InferenceRefused):
+        require_quality({**at, "snr_db": float("nan")}, MANIFEST.quality)
+
+
 def test_noise_of_a_known_strength_is_found() -> None:
     picture = np.random.RandomState(3).normal(0.5, 0.02, (224, 224))
     assert noise(picture) == pytest.approx(0.02, rel=0.03)

@@ -132,6 +132,14 @@ def test_closing_ends_a_process_that_is_busy(scripted: Callable[..., LocalPredic
     assert not Path(f"/proc/{pid}").exists()
 
 
+def test_after_closing_the_model_is_unavailable(
+    scripted: Callable[..., LocalPredictor], study: DeidentifiedStudy, tmp_path: Path
+) -> None:
+    predictor = scripted("sys.stdin.read()\n")
+    predictor.close()
+    assert unavailable(predictor, study, tmp_path / "out") == "model.unavailable"
+
+
 def test_no_secret_of_ours_is_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FHIR_BRIDGE_FHIR__TOKEN", "CANARY-SECRET")
     monkeypatch.setenv("HTTPS_PROXY", "http://CANARY@proxy")
