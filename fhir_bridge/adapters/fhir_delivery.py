@@ -9,6 +9,7 @@ from fhir_bridge.errors import Refused, Uncertain
 from fhir_bridge.ports import Receipt
 from fhir_bridge.study import Resource
 from mappings.fhir_report import Publisher, bundle_of
+from mappings.fhir_validation import validate
 from mappings.finding import Report
 
 MAX_ATTEMPTS = 5  # against others who write the same at the same time
@@ -20,7 +21,7 @@ _WHERE = "DiagnosticReport"
 class FhirDelivery:
     """Never writes over what a person signed or withdrew, and never makes a ServiceRequest.
 
-    Besides the errors of `Transport` and MappingRefused of `bundle_of`: Refused `fhir.report-signed`, `fhir.report-doubled`, `fhir.not-kept`.
+    Besides the errors of `Transport` and MappingRefused of `bundle_of` and `validate`: Refused `fhir.report-signed`, `fhir.report-doubled`, `fhir.not-kept`.
     """
 
     def __init__(
@@ -47,7 +48,8 @@ class FhirDelivery:
                 return _receipt(before, "unchanged")
             _require_unsigned(before)
             try:
-                return self._write(report, bundle, sent, "created" if before is None else "updated")
+                detail = "created" if before is None else "updated"
+                return self._write(report, self._with_withdrawals(bundle, before), sent, detail)
             except Conflict:
                 if attempt == MAX_ATTEMPTS:
                     raise
@@ -59,6 +61,7 @@ class FhirDelivery:
 
     def _write(self, report: Report, bundle: Resource, sent: Resource, detail: str) -> Receipt:
         """Post, then compare what came back: a 2xx is no proof, servers drop what they do not know."""
+        validate(bundle)
         answer = self._client.transaction(bundle)
         statuses = _statuses(answer)
         if len(statuses) != len(bundle["entry"]) or not all(status.startswith("2") for status in statuses):
@@ -68,6 +71,26 @@ class FhirDelivery:
         if kept is None or differing:
             raise Refused("fhir.not-kept", f"{_WHERE}.{differing}", "the server accepted the report, but keeps another")
         return _receipt(kept, detail)
+
+    def _with_withdrawals(self, bundle: Resource, before: Resource | None) -> Resource:
+        """The transaction, and in it the results of the version before that this one no longer has: they were entered in error.
+
+        Otherwise "pneumonia: present" of a first run would stand beside the "not analysed" of the second.
+        """
+        still = {number for entry in bundle["entry"] for number in self._numbers(entry["resource"])}
+        entries = []
+        for reference in (literal(result.get("reference", "")) for result in (before or {}).get("result", ())):
+            observation = self._client.read(reference)
+            numbers = self._numbers(observation)
+            if numbers and not numbers & still and observation.get("status") in _UNSIGNED:
+                withdrawn = observation | {"status": "entered-in-error"}
+                entries.append({"resource": withdrawn, "request": {"method": "PUT", "url": reference}})
+        return bundle | {"entry": [*bundle["entry"], *entries]}
+
+    def _numbers(self, resource: Resource) -> set[object]:
+        """Our identifiers of an Observation; of anything else, and of a stranger's, none."""
+        system = self._publisher.observation_system
+        return {i["value"] for i in _identifiers(resource) if i["system"] == system}
 
     def _kept(self, report: Report) -> Resource | None:
         """Our DiagnosticReport as the server has it now, past its search cache."""

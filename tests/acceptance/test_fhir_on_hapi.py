@@ -11,7 +11,7 @@ from fhir_bridge.errors import Refused
 from fhir_bridge.practice.fhir_peer import FhirPeer
 from mappings.fhir_report import bundle_of
 from mappings.finding import ReportOutcome
-from tests.support.delivery_contract import PUBLISHER, DeliveryContract, ServerPlace
+from tests.support.delivery_contract import PUBLISHER, DeliveryContract, ServerDeliveryContract, ServerPlace
 from tests.support.hapi import errors_in
 from tests.support.hospitals import Hospital, ServerHospital
 from tests.support.record_contract import RecordContract
@@ -32,7 +32,7 @@ class TestRecord(RecordContract):
         return ServerHospital(client)
 
 
-class TestDelivery(DeliveryContract):
+class TestDelivery(DeliveryContract, ServerDeliveryContract):
     @pytest.fixture
     def place(self, client: FhirClient) -> ServerPlace:
         return ServerPlace(client)

@@ -79,6 +79,36 @@ class ServerPlace:
         return [(f"{r['resourceType']}/{r['id']}", r["meta"]["versionId"]) for r in self.resources(report)]
 
 
+class ServerDeliveryContract:
+    """What only a server with Observations can show."""
+
+    def test_a_result_that_a_run_again_no_longer_has_is_withdrawn(self, place: ServerPlace) -> None:
+        report = place.report()
+        place.delivery.deliver(report)
+        refused = {
+            "outcome": ReportOutcome.NOT_ANALYSED,
+            "findings": (),
+            "reason": "scope.age",
+            "reason_text": "Too old.",
+        }
+        place.delivery.deliver(replace(report, **refused))
+        statuses = {r["status"] for r in place.resources(report) if r["resourceType"] == "Observation"}
+        assert statuses == {"entered-in-error"}
+
+    def test_a_withdrawn_result_comes_back_when_a_later_run_has_it_again(self, place: ServerPlace) -> None:
+        report = place.report()
+        refused = {
+            "outcome": ReportOutcome.NOT_ANALYSED,
+            "findings": (),
+            "reason": "scope.age",
+            "reason_text": "Too old.",
+        }
+        for version in (report, replace(report, **refused), report):
+            place.delivery.deliver(version)
+        statuses = {r["status"] for r in place.resources(report) if r["resourceType"] == "Observation"}
+        assert statuses == {"preliminary"}
+
+
 class DeliveryContract:
     def test_a_receipt_names_what_was_made(self, place: Place) -> None:
         report = place.report()

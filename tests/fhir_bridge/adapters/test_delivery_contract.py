@@ -8,7 +8,7 @@ from fhir_bridge.adapters.fhir_client import FhirClient
 from fhir_bridge.adapters.in_memory.delivery import InMemoryDelivery
 from fhir_bridge.errors import Unavailable
 from fhir_bridge.practice.fhir_peer import FhirPeer
-from tests.support.delivery_contract import DeliveryContract, Place, ServerPlace, TwinPlace
+from tests.support.delivery_contract import DeliveryContract, Place, ServerDeliveryContract, ServerPlace, TwinPlace
 
 
 class TestTwin(DeliveryContract):
@@ -22,7 +22,7 @@ class TestTwin(DeliveryContract):
 
 
 @pytest.mark.real_parts
-class TestSekmet(DeliveryContract):
+class TestSekmet(DeliveryContract, ServerDeliveryContract):
     @pytest.fixture
     def place(self, sekmet: FhirPeer) -> Iterator[Place]:
         with FhirClient(sekmet.base_url) as client:
