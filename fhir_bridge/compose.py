@@ -23,6 +23,8 @@ from mappings.hl7v2_order import SenderPolicy
 from mappings.order import Identifier
 
 if TYPE_CHECKING:
+    from requests.auth import AuthBase
+
     from fhir_bridge.adapters.fhir_client import FhirClient
     from fhir_bridge.adapters.local_predictor import LocalPredictor
     from fhir_bridge.deid.pseudonym import ProjectKeys
@@ -124,7 +126,7 @@ class Parts:
     @cached_property
     def archive(self) -> ImageArchive:
         from fhir_bridge.adapters.dicom_folder import DicomFolder
-        from fhir_bridge.adapters.dicomweb import DicomWeb
+        from fhir_bridge.adapters.dicomweb import BearerToken, DicomWeb
 
         archive = self.settings.archive
         if archive.kind == "folder":
@@ -132,8 +134,13 @@ class Parts:
             if archive.folder is None:
                 folder.mkdir(parents=True, exist_ok=True)
             return DicomFolder(folder)
-        basic = (archive.username, archive.password.get_secret_value()) if archive.username else None
-        return DicomWeb(archive.dicomweb_url, basic, archive.timeout_seconds)
+        auth: AuthBase | tuple[str, str] | None = None
+        if archive.username:
+            auth = (archive.username, archive.password.get_secret_value())
+        elif token := archive.token.get_secret_value():
+            auth = BearerToken(token)
+        verify = str(archive.ca_file) if archive.ca_file else True
+        return DicomWeb(archive.dicomweb_url, auth, archive.timeout_seconds, verify=verify)
 
     @cached_property
     def keys(self) -> ProjectKeys:

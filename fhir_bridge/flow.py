@@ -127,9 +127,8 @@ def study(claim: Claim, kit: Kit) -> Next | Wait:
             verdict.reason, "study", "the images did not come, or never came to rest, before study.deadline_seconds"
         )
     if not isinstance(verdict, Complete):
-        wake_at = min(verdict.wake_at, now + timedelta(seconds=kit.patience.poll_seconds))
         return Wait(
-            wake_at,
+            verdict.wake_at,
             "study.not-complete-yet" if instances else "study.not-there-yet",
             _remember(first_seen, verdict.watch),
         )

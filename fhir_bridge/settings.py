@@ -85,6 +85,7 @@ class Archive(Section):
     username: str = ""
     password: SecretStr = SecretStr("")
     token: SecretStr = SecretStr("")
+    ca_file: Path | None = Field(None, description="PEM bundle that signs the archive's certificate")
     timeout_seconds: Seconds = 60
 
 
