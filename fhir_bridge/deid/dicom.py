@@ -129,7 +129,8 @@ class _Writer:
             elif rule is not None:
                 vr, value = self._through_gate(element, rule, path, elements)
                 action = self._action(rule, element, value)
-                if value is not None or rule.empty_otherwise:
+                was_empty = not element.value and rule.gate not in ("items", "code")  # Type 2: present, and nobody's
+                if value is not None or rule.empty_otherwise or was_empty:
                     kept[tag] = write_element(tag, vr, value or b"", self._encoding)
             self.actions[">".join(name_of(step) for step in path), action] += 1
         return kept

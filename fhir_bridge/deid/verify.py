@@ -121,7 +121,7 @@ def _check_value(tag: int, vr: str, value: bytes, originals: set[bytes]) -> None
         cleaned = action.clean_descriptors and all(
             word in vocabulary() for word in value.decode("ascii", "replace").split()
         )
-        if retained or cleaned or action.basic == "K":
+        if retained or cleaned:
             return
     if vr != "UI":
         raise _residual(name_of(tag))

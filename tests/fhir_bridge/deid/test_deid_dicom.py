@@ -127,6 +127,13 @@ def test_identity_attributes_become_pseudonyms_or_empty() -> None:
     assert len(data_set.AccessionNumber) == 16
 
 
+def test_attributes_that_came_empty_stay_empty() -> None:
+    context = Raw(0x00400555, "SQ", items=((text(0x00100010, "PN", "CANARY"),),))
+    data_set = read(rewritten(Film(DX).put(text(0x00187004, "CS", ""), text(0x00080022, "DA", ""), context)))
+    assert data_set.DetectorType == data_set.AcquisitionDate == ""
+    assert list(data_set.AcquisitionContextSequence) == []
+
+
 def test_references_and_instances_get_the_same_uid() -> None:
     reference = (text(0x00081150, "UI", CR), text(0x00081155, "UI", raw_film.INSTANCE))
     data_set = read(rewritten(Film().put(Raw(0x00082112, "SQ", items=(reference,)))))

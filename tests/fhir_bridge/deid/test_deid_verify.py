@@ -5,10 +5,12 @@ from collections import Counter
 
 import pytest
 from pydicom._dicom_dict import DicomDictionary
+from pydicom.datadict import dictionary_VR
 
-from fhir_bridge.deid.allow_list import CR_IMAGE, DX_IMAGES, allow_list
+from fhir_bridge.deid.allow_list import read_table
 from fhir_bridge.deid.dicom import rewrite
 from fhir_bridge.deid.elements import read_file
+from fhir_bridge.deid.gates import GATES
 from fhir_bridge.deid.identifiers import KnownIdentifiers, collect_from_header, collect_from_patient, original_values
 from fhir_bridge.deid.pseudonym import ProjectKeys
 from fhir_bridge.deid.subject import Subject
@@ -27,7 +29,6 @@ PATIENT = {
     "address": [{"line": ["Canary Street 5"], "city": "Zebraville", "postalCode": "8000"}],
 }
 SUBJECT = Subject(ProjectKeys(bytes(32)), "Patient/CANARY-77", None, ())
-LISTED = {path[-1] for path in allow_list(CR_IMAGE) or {}} | {path[-1] for path in allow_list(DX_IMAGES[0]) or {}}
 
 
 def originals_of(film: Film) -> dict[int, set[bytes]]:
@@ -100,6 +101,28 @@ def test_the_table_is_the_edition_2026c() -> None:
 )
 def test_rows_read_from_the_standard(tag: str, basic: str) -> None:
     assert table()[tag].basic == basic
+
+
+def test_every_rule_of_the_allow_list_has_a_gate_and_a_section() -> None:
+    rows = read_table("cr_dx.csv")
+    assert {row["rule"] for row in rows} <= set(GATES) | {"items", "code", "lut-data", "pixels"}
+    assert all(row["section"].startswith("PS3.3 ") and row["cr"] + row["dx"] for row in rows)
+    assert all(row["values"] for row in rows if row["rule"] in ("value-set", "vendor", "image-type"))
+
+
+def test_no_text_attribute_is_allowed_as_a_number_or_as_it_comes() -> None:
+    as_number = [row["attribute"].split(".")[-1] for row in read_table("cr_dx.csv") if row["rule"] == "number"]
+    assert {dictionary_VR(keyword) for keyword in as_number} <= {
+        "DS",
+        "IS",
+        "US",
+        "SS",
+        "US or SS",
+        "FL",
+        "FD",
+        "UL",
+        "SL",
+    }
 
 
 def test_clean_output_is_clean() -> None:
