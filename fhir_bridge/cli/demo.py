@@ -27,6 +27,7 @@ from fhir_bridge.practice.story import FILLER_SYSTEM, PATIENT_SYSTEM, PLACER_SYS
 _DEADLINE_SECONDS = 300.0  # on a quiet machine a tenth of it is needed
 _HAPI_WORK = Path(".work") / "hapi"  # 287 MB of jars: built once, kept
 _ANSWERS = {"52101004": "present", "2667000": "absent"}  # SNOMED CT, as in mappings/tables/answers.csv
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PIPE_WIDTH = 150
 _TITLE_WIDTH = 110  # a narrower terminal shows the stories' names
 
@@ -97,6 +98,20 @@ def _stopped_in_order() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+@contextlib.contextmanager
+def _interruption_put_off() -> Iterator[None]:
+    """Ctrl-C and SIGTERM take effect at the end of the block."""
+    came: list[int] = []
+    before = {sign: signal.signal(sign, lambda number, _: came.append(number)) for sign in _SIGNALS}
+    try:
+        yield
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
+        for number in came:
+            signal.raise_signal(number)
+
+
 def _perform(fhir: str, folder: Path, keep: bool) -> Verdict:
     console = Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)
     started = time.monotonic()
@@ -123,7 +138,8 @@ def _open_hospital(stack: contextlib.ExitStack, fhir: str, folder: Path, tell: C
     record = HospitalRecord(peer.base_url)
     record.load(STORIES)
     tell("starting the bridge")
-    bridge = stack.enter_context(BridgeProcess(folder / "bridge", _settings(peer.base_url, folder / "pacs")))
+    with _interruption_put_off():  # a process that was started but not yet noted would stay
+        bridge = stack.enter_context(BridgeProcess(folder / "bridge", _settings(peer.base_url, folder / "pacs")))
     bridge.wait_until_ready()
     bridge.subscribe()
     ris = stack.enter_context(RisSender(*bridge.mllp))
