@@ -24,9 +24,9 @@ def orthanc() -> Iterator[Orthanc]:
         yield server
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def bridge(hapi: FhirPeer, orthanc: Orthanc, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
-    """A bridge between the two, one for the stories of a module. Use a story of your own in each test."""
+    """A bridge between the two. Use a story of your own in each test."""
     settings = {"archive.kind": "dicomweb", "archive.dicomweb_url": orthanc.dicomweb_url}
     secrets = f'[archive]\nusername = "{orthanc.auth[0]}"\npassword = "{orthanc.auth[1]}"\n'
     folder = tmp_path_factory.mktemp("stories")

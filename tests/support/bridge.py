@@ -1,9 +1,11 @@
 """A real bridge for acceptance tests: started by its command line, given orders at its doors, watched in its own store."""
 
 import itertools
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -148,3 +150,15 @@ def _child(parent: int, word: str) -> int | None:
         except (OSError, IndexError):
             continue  # gone meanwhile
     return None
+
+
+@contextmanager
+def frozen_model_process(bridge: Bridge) -> Iterator[int]:
+    """The model process stands still until the end, so that a job stays at its analysis. Its process id."""
+    process = bridge.model_process()
+    os.kill(process, signal.SIGSTOP)
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):  # killed meanwhile
+            os.kill(process, signal.SIGCONT)

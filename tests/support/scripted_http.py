@@ -83,19 +83,23 @@ class _Handler(BaseHTTPRequestHandler):
 class ScriptedServer:
     """`answer` is called in the server's threads for every request."""
 
-    def __init__(self, answer: Callable[[Asked], Scripted]) -> None:
+    def __init__(self, answer: Callable[[Asked], Scripted], port: int = 0) -> None:
         self.answer = answer
         self.asked: list[Asked] = []
         self.arrivals: SimpleQueue[Asked] = SimpleQueue()  # for tests that wait for one
         handler = type("Handler", (_Handler,), {"owner": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
 
     @property
+    def port(self) -> int:
+        return self._server.server_port
+
+    @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"http://127.0.0.1:{self.port}"
 
     def close(self) -> None:
         self._server.shutdown()
