@@ -1,0 +1,67 @@
+"""A running `fhir-bridge serve` as tests treat it: traced, limited, frozen, asked to end, killed without warning."""
+
+import os
+import signal
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fhir_bridge.practice.bridge_process import BridgeProcess
+
+_EXIT_SECONDS = 30.0
+_UNLISTENED_PORTS = range(20_000, 32_000)  # below the ports that outgoing connections are given
+
+
+class ServeProcess(BridgeProcess):
+    """`prefix` is a program to run it under. Its model process belongs to the same process group."""
+
+    def __init__(self, data_dir: Path, settings: Mapping[str, str], prefix: Sequence[str] = ()) -> None:
+        self._prefix = prefix
+        super().__init__(data_dir, {"mllp.port": "0", "http.port": "0"} | dict(settings))
+
+    def _command(self, *words: str) -> list[str]:
+        return [*(self._prefix if words[0] == "serve" else ()), *super()._command(*words)]
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def is_ready_within(self, seconds: float) -> bool:
+        """False where it was not ready by then; True also where it ended."""
+        return self._ready.wait(seconds)
+
+    def signal(self, number: signal.Signals) -> None:
+        """To the server itself."""
+        self._process.send_signal(number)
+
+    def freeze(self) -> None:
+        """Nothing of it runs until `thaw`."""
+        os.killpg(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.killpg(self.pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """SIGKILL to the server and its model process at once, as a power cut would."""
+        os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait(_EXIT_SECONDS)
+
+    def exit_code(self, seconds: float = _EXIT_SECONDS) -> int:
+        """Once it has ended. Raises subprocess.TimeoutExpired."""
+        return self._process.wait(seconds)
+
+
+def unlistened_port() -> int:
+    """A port that stays free while a server that is killed again and again does not listen on it.
+
+    A port of the ephemeral range would not do: a sender that tries to connect may be given it as its own end, and then speaks to itself.
+    """
+    for port in _UNLISTENED_PORTS:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError("no free port")
