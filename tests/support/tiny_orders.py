@@ -2,6 +2,8 @@
 
 from hl7_listener.client import Acknowledgement, MllpClient
 
+MRN_SYSTEM = "urn:oid:1.2.3.4"  # for `authority.HOSP.system`
+
 
 def control_id(number: int) -> str:
     return f"TINY{number:06d}"
