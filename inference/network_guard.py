@@ -2,7 +2,7 @@
 
 `netns`: a network namespace of its own, in which even loopback is down (unshare(2), in a new user namespace).
 `seccomp`: where the host forbids namespaces, a filter that makes socket(2) fail for every family but AF_UNIX (seccomp(2)).
-`none`: neither is to be had, or the host is not Linux. It is reported with every prediction, not hidden.
+`none`: neither is to be had, or the host is not Linux. It is said in the ready line, not hidden.
 """
 
 import ctypes
