@@ -28,7 +28,7 @@ def report_of(
         job=job,
         outcome=ReportOutcome.ANALYSED if analysed else ReportOutcome.NOT_ANALYSED,
         patient=f"Patient/{context.patient['id']}" if context.patient else "",
-        service_request=context.service_request,
+        service_request=order.service_request or context.service_request,  # one may have come while the order waited
         imaging_study=context.imaging_study,
         order_identifiers=tuple(i for i in (order.placer, order.filler, order.accession) if i is not None),
         study_instance_uid=spoke.study_instance_uid,
