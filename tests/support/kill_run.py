@@ -105,6 +105,8 @@ class KillRun:
                 self._stream.send_one()
             self._await_done(server)
         reports = {report.placer: report for report in self._stream.hospital.reports()}
+        if reports.keys() != self._stream.orders.keys():
+            raise NeverFinished(f"not every order was reported before the first kill; see {server.log}")
         return {order.sample: len(reports[placer].observations) for placer, order in self._stream.orders.items()}
 
     def _kill_under_load(self) -> None:
