@@ -117,6 +117,13 @@ class FhirClient:
                 self._search_parameters = _search_parameters(statement)
             return self._search_parameters
 
+    def ping(self) -> None:
+        """Asks for `/metadata` now, once, whatever it answered before. Raises as the others do."""
+        _present(
+            self._transport.exchange(Call("GET", f"{self.base_url}/metadata", "GET metadata", max_attempts=1)),
+            "GET metadata",
+        )
+
     def _call(
         self,
         method: str,

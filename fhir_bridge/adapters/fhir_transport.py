@@ -80,6 +80,7 @@ class Call:
     params: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     body: Resource | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    max_attempts: int = MAX_ATTEMPTS
 
     @property
     def writes(self) -> bool:
@@ -140,7 +141,7 @@ class Transport:
             except _Passing as failure:
                 wait = self._wait_seconds(attempt, failure.retry_after)
                 too_late = self._timing.monotonic() + wait >= deadline
-                if attempt == MAX_ATTEMPTS or wait > LONGEST_WAIT_SECONDS or too_late:
+                if attempt >= call.max_attempts or wait > LONGEST_WAIT_SECONDS or too_late:
                     raise failure.error from None
             self._timing.sleep(wait)
 

@@ -1,20 +1,32 @@
 """Is the process alive, can it do its work, and which dependency is in trouble."""
 
+import threading
+import time
 from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotInTime
 
 from flask import Blueprint, Response, jsonify
 
-from fhir_bridge.errors import BridgeError
+from fhir_bridge import log
+from fhir_bridge.errors import attempt
 
-Check = Callable[[], tuple[bool, str]]  # (fine?, a few words free of patient data); may raise BridgeError
+Answer = tuple[bool, str]  # fine?, and a few words free of patient data
+Check = Callable[[], Answer]  # may raise BridgeError
+
+READY_SECONDS = 5.0  # whoever asks may give up after 10
 
 
-def health(checks: Mapping[str, Check], required: Collection[str] = ("store",)) -> Blueprint:
+def health(
+    checks: Mapping[str, Check], required: Collection[str] = ("store",), seconds: float = READY_SECONDS
+) -> Blueprint:
     """`/health/live` and `/health/ready`.
 
     Ready answers 503 only where a required dependency is in trouble. A FHIR server or PACS that is away makes it `degraded` with
-    200: orders are still taken and kept, and a load balancer that took us out then would lose them.
+    200: orders are still taken and kept, and a load balancer that took us out then would lose them. All are asked at once; one that
+    has not answered within `seconds` is in trouble, `health.no-answer`.
     """
+    probes = {name: _Probe(check) for name, check in checks.items()}
     blueprint = Blueprint("health", __name__, url_prefix="/health")
 
     @blueprint.get("/live")
@@ -23,7 +35,9 @@ def health(checks: Mapping[str, Check], required: Collection[str] = ("store",)) 
 
     @blueprint.get("/ready")
     def ready() -> tuple[Response, int]:
-        results = {name: _run(check) for name, check in checks.items()}
+        deadline = time.monotonic() + seconds
+        asked = {name: probe.ask() for name, probe in probes.items()}
+        results = {name: _wait(answer, deadline) for name, answer in asked.items()}
         failed = {name for name, (fine, _) in results.items() if not fine}
         status = "not-ready" if failed & set(required) else "degraded" if failed else "ready"
         answer = jsonify(
@@ -35,8 +49,31 @@ def health(checks: Mapping[str, Check], required: Collection[str] = ("store",)) 
     return blueprint
 
 
-def _run(check: Check) -> tuple[bool, str]:
+class _Probe:
+    """A check that is made once at a time: a peer that hangs must not take a thread from every caller."""
+
+    def __init__(self, check: Check) -> None:
+        self._check = check
+        self._lock = threading.Lock()
+        self._latest: Future[Answer] | None = None
+
+    def ask(self) -> "Future[Answer]":
+        """The answer to come; that of the check under way, where there is one."""
+        with self._lock:
+            if self._latest is None or self._latest.done():
+                self._latest = Future()
+                threading.Thread(target=self._run, args=(self._latest,), name="health", daemon=True).start()
+            return self._latest
+
+    def _run(self, answer: "Future[Answer]") -> None:
+        tried = attempt(self._check)
+        if tried.error and tried.error.error_id:
+            log.event("health.bug", code=tried.error.code, error_id=tried.error.error_id, frames=tried.error.frames)
+        answer.set_result(tried.value or (False, tried.error.code if tried.error else ""))
+
+
+def _wait(answer: "Future[Answer]", deadline: float) -> Answer:
     try:
-        return check()
-    except BridgeError as error:
-        return False, error.code
+        return answer.result(max(0.0, deadline - time.monotonic()))
+    except NotInTime:
+        return False, "health.no-answer"

@@ -80,7 +80,7 @@ def _checks(parts: Parts) -> dict[str, Check]:
     def fhir() -> tuple[bool, str]:
         if parts.fhir is None:
             return False, "fhir.not-configured"
-        parts.fhir.search_parameters()
+        parts.fhir.ping()
         return True, "answers"
 
     def archive() -> tuple[bool, str]:

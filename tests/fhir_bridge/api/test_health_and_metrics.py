@@ -1,5 +1,6 @@
 """What a load balancer and Prometheus are told."""
 
+import threading
 from collections.abc import Mapping
 
 import pytest
@@ -53,6 +54,33 @@ def test_each_dependency_is_named_with_its_code() -> None:
         "store": {"ok": True, "detail": "answers"},
         "fhir": {"ok": False, "detail": "fhir.unavailable"},
     }
+
+
+def test_a_peer_that_hangs_holds_up_neither_the_answer_nor_a_second_thread() -> None:
+    over, asked = threading.Event(), []
+
+    def hangs() -> tuple[bool, str]:
+        asked.append(1)
+        over.wait(30)
+        return True, "answers"
+
+    app = Flask("health")
+    app.register_blueprint(health({"store": fine, "fhir": hangs}, seconds=0.01))
+    answers = [app.test_client().get("/health/ready").json for _ in range(3)]
+    over.set()
+    assert [answer["status"] for answer in answers if answer] == ["degraded"] * 3
+    assert answers[0]
+    assert answers[0]["checks"]["fhir"] == {"ok": False, "detail": "health.no-answer"}
+    assert len(asked) == 1
+
+
+def test_a_bug_in_a_check_is_trouble_of_that_dependency_only() -> None:
+    def broken() -> tuple[bool, str]:
+        raise KeyError("CANARY-1")
+
+    answer = client_of({"store": fine, "fhir": broken}).get("/health/ready")
+    assert answer.json is not None
+    assert (answer.json["status"], answer.json["checks"]["fhir"]["detail"]) == ("degraded", "internal.bug")
 
 
 def samples(figures: Metrics) -> dict[tuple[str, str], float]:
