@@ -3,6 +3,7 @@
 import hashlib
 import random
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -48,13 +49,14 @@ class Worker:
         self._settle = settle_notifications
         self._lease_seconds = lease_seconds
         self._stopping = threading.Event()
+        self._abandoned = threading.Event()
         self._news = threading.Condition()
         self._threads = [
-            threading.Thread(target=self._loop, args=(f"worker-{n}", self.run_once), name=f"worker-{n}")
+            threading.Thread(target=self._loop, args=(f"worker-{n}", self.run_once), name=f"worker-{n}", daemon=True)
             for n in range(threads)
         ]
         self._threads.append(
-            threading.Thread(target=self._loop, args=("inbox", lambda _: self._settle() > 0), name="inbox")
+            threading.Thread(target=self._loop, args=("inbox", lambda _: self._settle() > 0), name="inbox", daemon=True)
         )
 
     def start(self) -> None:
@@ -68,12 +70,14 @@ class Worker:
             self._news.notify_all()
 
     def stop(self, timeout_seconds: float) -> None:
-        """Let running steps end; what does not end in time is taken over at the next start."""
+        """Let running steps end; what does not end in time records nothing more and is taken over at the next start."""
         self._stopping.set()
         self.wake()
+        deadline = time.monotonic() + timeout_seconds
         for thread in self._threads:
             if thread.is_alive():
-                thread.join(timeout_seconds)
+                thread.join(max(0.0, deadline - time.monotonic()))
+        self._abandoned.set()
 
     def run_once(self, name: str) -> bool:
         """One step of one job; False where there was nothing to do."""
@@ -82,6 +86,8 @@ class Worker:
             return False
         with _Heartbeat(self._queue, claim, self._lease_seconds / 3):
             tried = attempt(lambda: run_step(claim, self._kit))
+        if self._abandoned.is_set():
+            return True  # the parts are being closed under this step: its end says nothing about the job
         try:
             if tried.error is None or tried.error.disposition is not Disposition.STALE:
                 move = self._failed(claim.job, tried.error) if tried.error else _succeeded(claim.job, tried.value)

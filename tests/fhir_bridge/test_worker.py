@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -129,3 +130,29 @@ def test_a_worker_survives_a_store_that_is_away(bridge: BridgeInMemory) -> None:
     finally:
         bridge.worker.stop(10)
     assert bridge.job(job).reason == "patient.not-found"
+
+
+class HangingRecord(InMemoryRecord):
+    """A FHIR server that answers when the bridge is long over, and into closed parts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.over = threading.Event(), threading.Event()
+
+    def find_patient(self, patient: PatientIdentity) -> Resource:
+        self.asked.set()
+        self.over.wait(30)
+        raise ZeroDivisionError
+
+
+def test_a_step_that_outlives_the_drain_leaves_its_job_to_the_next_start(bridge: BridgeInMemory) -> None:
+    record = HangingRecord()
+    use_record(bridge, record)
+    job = bridge.order()
+    bridge.worker.start()
+    assert record.asked.wait(30)
+    bridge.worker.stop(0)
+    record.over.set()
+    bridge.worker.stop(30)  # until its threads are over
+    assert bridge.job(job).status is Status.RUNNING
+    assert bridge.queue.take_over() == 1
