@@ -29,6 +29,6 @@ def bridge(hapi: FhirPeer, orthanc: Orthanc, tmp_path_factory: pytest.TempPathFa
     """A bridge between the two. Use a story of your own in each test."""
     settings = {"archive.kind": "dicomweb", "archive.dicomweb_url": orthanc.dicomweb_url}
     secrets = f'[archive]\nusername = "{orthanc.auth[0]}"\npassword = "{orthanc.auth[1]}"\n'
-    folder = tmp_path_factory.mktemp("stories")
-    with FhirClient(hapi.base_url) as fhir, running_bridge(folder, fhir, settings, secrets) as bridge:
+    data_dir = tmp_path_factory.mktemp("stories") / "bridge"
+    with FhirClient(hapi.base_url) as fhir, running_bridge(data_dir, fhir, settings, secrets) as bridge:
         yield bridge

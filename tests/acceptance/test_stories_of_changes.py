@@ -68,6 +68,19 @@ def test_a_changed_order_is_reported_as_it_was_changed(bridge: Bridge, orthanc: 
     assert "XRCHEST2" in {coding["code"] for coding in bridge.report_of(job)["code"]["coding"]}
 
 
+def test_a_change_reaches_a_job_while_the_model_works_on_it(bridge: Bridge, orthanc: Orthanc) -> None:
+    story = a_story("changed-in-analysis")
+    bridge.admit(story)
+    orthanc.store(film_of(story))
+    with frozen_model_process(bridge):
+        bridge.send(story)
+        bridge.await_status(story, "running", stage="analyse")
+        answer = bridge.send(story, "XO", {b"XRCHEST1^Chest radiograph, single view": b"XRCHEST2^Two"})
+    job = bridge.await_status(story, "done", "held", "failed")
+    assert (answer, job.status) == ("AA", "done")
+    assert "XRCHEST2" in {coding["code"] for coding in bridge.report_of(job)["code"]["coding"]}
+
+
 def test_a_cancel_reaches_a_job_while_the_model_works_on_it(bridge: Bridge, orthanc: Orthanc) -> None:
     story, next_one = a_story("cancelled-in-analysis"), a_story("after-the-cancelled-one")
     bridge.admit(story, next_one)

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+import requests
 
 from fhir_bridge.adapters.fhir_client import FhirClient
 from fhir_bridge.practice.fhir_peer import FhirPeer
@@ -43,8 +44,8 @@ def troubled_bridge(
         "archive.dicomweb_url": pacs_proxy.url,
     }
     secrets = f'[archive]\nusername = "{orthanc.auth[0]}"\npassword = "{orthanc.auth[1]}"\n'
-    folder = tmp_path_factory.mktemp("slow-peers")
-    with FhirClient(hapi.base_url) as fhir, running_bridge(folder, fhir, settings, secrets) as bridge:
+    data_dir = tmp_path_factory.mktemp("slow-peers") / "bridge"
+    with FhirClient(hapi.base_url) as fhir, running_bridge(data_dir, fhir, settings, secrets) as bridge:
         yield bridge
 
 
@@ -187,6 +188,24 @@ def test_a_result_waits_for_a_fhir_server_that_is_down(
     assert delivery.reference == f"DiagnosticReport/{troubled_bridge.report_of(job)['id']}"
 
 
+def test_readiness_says_now_that_the_fhir_server_is_away_and_that_it_is_back(
+    troubled_bridge: Bridge, fhir_proxy: Proxy
+) -> None:
+    seen = [readiness(troubled_bridge)]
+    fhir_proxy.stop()
+    try:
+        seen.append(readiness(troubled_bridge))
+    finally:
+        fhir_proxy.start()
+    seen.append(readiness(troubled_bridge))
+    assert seen == [(200, "ready", "answers"), (200, "degraded", "fhir.unavailable"), (200, "ready", "answers")]
+
+
+def readiness(bridge: Bridge) -> tuple[int, str, str]:
+    answer = requests.get(f"{bridge.process.url}/health/ready", timeout=30)
+    return answer.status_code, answer.json()["status"], answer.json()["checks"]["fhir"]["detail"]
+
+
 def test_an_order_waits_for_a_pacs_that_is_down(troubled_bridge: Bridge, orthanc: Orthanc, pacs_proxy: Proxy) -> None:
     story = a_story("pacs-down")
     troubled_bridge.admit(story)
@@ -231,6 +250,23 @@ def test_a_cancel_reaches_a_job_while_the_fhir_server_is_slow(
     answer = troubled_bridge.send(story, "CA")
     cancelled = troubled_bridge.job_of(story)
     held.go.set()
+    play_another(troubled_bridge, orthanc)
+    assert (answer, cancelled.status, troubled_bridge.job_of(story).status) == ("AA", "cancelled", "cancelled")
+    assert troubled_bridge.results_about(story) == ()
+
+
+def test_a_result_that_never_went_out_can_still_be_cancelled(
+    troubled_bridge: Bridge, orthanc: Orthanc, fhir_proxy: Proxy
+) -> None:
+    story = a_story("cancelled-before-delivery")
+    troubled_bridge.admit(story)
+    orthanc.store(film_of(story))
+    fhir_proxy.trouble = lambda asked: Scripted(503, b"{}") if transaction(asked) else None
+    troubled_bridge.send(story)
+    troubled_bridge.await_status(story, "waiting", stage="deliver")
+    answer = troubled_bridge.send(story, "CA")
+    cancelled = troubled_bridge.job_of(story)
+    fhir_proxy.trouble = no_trouble
     play_another(troubled_bridge, orthanc)
     assert (answer, cancelled.status, troubled_bridge.job_of(story).status) == ("AA", "cancelled", "cancelled")
     assert troubled_bridge.results_about(story) == ()

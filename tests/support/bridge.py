@@ -126,12 +126,19 @@ class Bridge:
 
 
 @contextmanager
-def running_bridge(folder: Path, fhir: FhirClient, settings: Mapping[str, str], secrets: str = "") -> Iterator[Bridge]:
-    """A bridge with its data in `folder`, until the end. `secrets` is TOML: they come from a file, never by `--set`."""
-    data_dir = folder / "bridge"
-    data_dir.mkdir(parents=True)
-    (data_dir / "fhir-bridge.toml").write_text(secrets)
-    with BridgeProcess(data_dir, SETTINGS | {"fhir.base_url": fhir.base_url} | dict(settings)) as process:
+def running_bridge(
+    data_dir: Path, fhir: FhirClient, settings: Mapping[str, str] | None = None, secrets: str = ""
+) -> Iterator[Bridge]:
+    """A bridge with its data in `data_dir`, until the end: with these settings, else with the file that is there.
+
+    `secrets` is TOML: they come from a file, never by `--set`.
+    """
+    given: dict[str, str] = {}
+    if settings is not None:
+        data_dir.mkdir(parents=True)
+        (data_dir / "fhir-bridge.toml").write_text(secrets)
+        given = SETTINGS | {"fhir.base_url": fhir.base_url} | dict(settings)
+    with BridgeProcess(data_dir, given) as process:
         process.wait_until_ready()
         database = SqlDatabase.in_folder(data_dir / "phi")
         try:
