@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, exists, or_, select, update
+from sqlalchemy import Connection, Select, and_, bindparam, exists, or_, select, update
 
 from fhir_bridge.adapters import sql_tables as t
 from fhir_bridge.adapters.sql_database import SqlDatabase
@@ -34,15 +34,14 @@ class SqliteQueue:
                 return None
         with self.database.writing() as connection:
             self._take_over_expired(connection, now)
-            row = connection.execute(_ready(now)).first()
+            connection.execute(_WAKE_DUE, {"now": now})
+            row = connection.execute(_READY).first()
             if row is None:
                 return None
             return self._lease(connection, row, worker, now)
 
     def _lease(self, connection: Connection, row: Any, worker: str, now: datetime) -> Claim:
         known = job_of(row)
-        if known.status is Status.WAITING:
-            known = replace(known, status=after(known.status, Event.WAKE))
         fence, status = known.fence + 1, after(known.status, Event.CLAIM)
         values = {"status": status, "fence": fence, "worker": worker, "updated": now, "wake_at": None}
         lease_until = now + timedelta(seconds=self.lease_seconds)
@@ -108,6 +107,22 @@ class SqliteQueue:
             add_history(connection, known.id, now, event, Stage(known.stage), status, reason)
 
 
+_OTHER = t.job.alias()
+_BUSY = exists().where(_OTHER.c.patient_key == t.job.c.patient_key, _OTHER.c.status == Status.RUNNING)
+# The most urgent, oldest job that may run and whose patient has no other one running: read in the order of the index, up to the first.
+_READY = (
+    select(*JOB_COLUMNS)
+    .where(t.job.c.status == Status.READY, ~_BUSY)
+    .order_by(t.job.c.urgency, t.job.c.sequence)
+    .limit(1)
+)
+_WAKE_DUE = (
+    update(t.job)
+    .where(t.job.c.status == Status.WAITING, t.job.c.wake_at <= bindparam("now"))
+    .values(status=after(Status.WAITING, Event.WAKE), wake_at=None)
+)
+
+
 def _claimable(now: datetime) -> Select[Any]:
     """Anything to do at all? Three index look-ups."""
     c = t.job.c
@@ -117,11 +132,3 @@ def _claimable(now: datetime) -> Select[Any]:
         and_(c.status == Status.RUNNING, c.lease_until < now),
     )
     return select(c.id).where(due).limit(1)
-
-
-def _ready(now: datetime) -> Select[Any]:
-    """The most urgent, oldest job that may run and whose patient has no other one running."""
-    c, other = t.job.c, t.job.alias()
-    busy = exists().where(other.c.patient_key == c.patient_key, other.c.status == Status.RUNNING)
-    due = or_(c.status == Status.READY, and_(c.status == Status.WAITING, c.wake_at <= now))
-    return select(*JOB_COLUMNS).where(due, ~busy).order_by(c.urgency, c.sequence).limit(1)
