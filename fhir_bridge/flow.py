@@ -116,22 +116,25 @@ def study(claim: Claim, kit: Kit) -> Next | Wait:
     """Find the images, wait until they are complete, fetch them, and make sure whose they are."""
     job, now = claim.job, kit.clock.now()
     first_seen, watch = _recall(job.memo, now)
-    uid = _find_study(job, kit)
+    query = _query_of(job)
+    uid = _find_study(query, kit) if query else ""
     instances = kit.archive.list_instances(uid) if uid else ()
     verdict = judge(
         instances, watch, now, kit.patience.quiet_seconds, kit.patience.deadline_seconds, first_seen,
         poll_seconds=kit.patience.poll_seconds,
     )  # fmt: skip
+    if isinstance(verdict, Expired) and query is None:
+        raise Refused(
+            "study.key-missing", "order", "neither a Study Instance UID nor an accession number to find the images by"
+        )
     if isinstance(verdict, Expired):
         raise Refused(
             verdict.reason, "study", "the images did not come, or never came to rest, before study.deadline_seconds"
         )
     if not isinstance(verdict, Complete):
-        return Wait(
-            verdict.wake_at,
-            "study.not-complete-yet" if instances else "study.not-there-yet",
-            _remember(first_seen, verdict.watch),
-        )
+        awaited = "study.key-missing" if query is None else "study.not-there-yet"
+        reason = "study.not-complete-yet" if instances else awaited
+        return Wait(verdict.wake_at, reason, _remember(first_seen, verdict.watch))
     raw = _fetch(job, uid, verdict.fingerprint, kit)
     patient = encoding.load(ClinicalContext, kit.read(job, Stage.CONTEXT)).patient
     require_match(read_identity(raw.files), job.order, patient, uid)
@@ -185,13 +188,14 @@ STEPS: dict[Stage, Step] = {
 }
 
 
-def _find_study(job: Job, kit: Kit) -> str:
+def _query_of(job: Job) -> StudyQuery | None:
+    """None while nothing names the study; the ImagingStudy, or the order by the other door, may still say."""
     order = job.order
     query = StudyQuery(order.study_instance_uid, order.accession.value if order.accession else "")
-    if query == StudyQuery():
-        raise Refused(
-            "study.key-missing", "order", "neither a Study Instance UID nor an accession number to find the images by"
-        )
+    return query if query != StudyQuery() else None
+
+
+def _find_study(query: StudyQuery, kit: Kit) -> str:
     found = kit.archive.find_studies(query)
     if len(found) > 1:
         raise Refused("study.ambiguous", "archive", "several studies bear the accession number of the order")

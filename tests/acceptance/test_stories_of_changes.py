@@ -43,6 +43,30 @@ def test_an_order_by_both_doors_makes_one_job_and_one_report(bridge: Bridge, ort
 
 
 @pytest.mark.usefixtures("subscribed")
+def test_an_order_without_an_accession_number_waits_for_the_imaging_study_to_name_its_study(
+    bridge: Bridge, orthanc: Orthanc
+) -> None:
+    story = a_story("study-named-late")
+    bridge.admit(story)
+    orthanc.store(film_of(story))
+    order = patients.service_request(story, datetime.now(UTC))
+    bridge.put({**order, "identifier": [one for one in order["identifier"] if "system" in one]})
+    waiting = bridge.await_status(story, "waiting", "held", stage="study")
+    study = {
+        "resourceType": "ImagingStudy",
+        "id": f"practice-{story.name}-study",
+        "identifier": [{"system": "urn:dicom:uid", "value": f"urn:oid:{story.study_instance_uid}"}],
+        "status": "available",
+        "subject": {"reference": patients.patient_reference(story)},
+        "basedOn": [{"reference": patients.service_request_reference(story)}],
+    }
+    bridge.put(study)
+    job = bridge.await_status(story, "done", "held", "failed")
+    assert (waiting.status, waiting.reason, job.status) == ("waiting", "study.key-missing", "done")
+    assert [one["reference"] for one in bridge.report_of(job)["imagingStudy"]] == [f"ImagingStudy/{study['id']}"]
+
+
+@pytest.mark.usefixtures("subscribed")
 def test_an_order_revoked_on_the_fhir_server_is_cancelled(bridge: Bridge) -> None:
     story = a_story("revoked")
     bridge.admit(story)

@@ -224,3 +224,25 @@ def test_a_worker_that_dies_after_any_step_leaves_a_job_that_another_finishes(
     bridge.clock.advance(301)
     bridge.run_until_quiet()
     assert (bridge.job(job).status, len(bridge.destination.versions[job])) == (Status.DONE, 1)
+
+
+def test_an_order_that_names_no_study_waits_until_its_other_door_names_it(bridge: BridgeInMemory) -> None:
+    bridge.film()
+    nameless = an_order(accession=None)
+    with bridge.store.transaction() as ledger:
+        job = ledger.add_order(nameless, "fhir")
+    bridge.run()
+    waiting = bridge.job(job)
+    bridge.happen(job, Event.WAKE, order=replace(nameless, study_instance_uid=STUDY))
+    bridge.run_until_quiet()
+    assert (waiting.status, waiting.reason) == (Status.WAITING, "study.key-missing")
+    assert bridge.job(job).status is Status.DONE
+
+
+def test_an_order_that_never_names_a_study_is_held_at_the_deadline(bridge: BridgeInMemory, clock: FrozenClock) -> None:
+    with bridge.store.transaction() as ledger:
+        job = ledger.add_order(an_order(accession=None), "hl7v2")
+    bridge.run()
+    clock.advance(bridge.kit.patience.deadline_seconds)
+    bridge.run()
+    assert (bridge.job(job).status, bridge.job(job).reason) == (Status.HELD, "study.key-missing")
