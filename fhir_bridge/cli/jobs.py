@@ -18,7 +18,13 @@ def jobs() -> None:
 
 
 @jobs.command("list", epilog="Example: fhir-bridge jobs list --data-dir data --status held --json")
-@click.option("--status", "statuses", multiple=True, type=click.Choice(list(Status)), help="Only these; repeatable.")
+@click.option(
+    "--status",
+    "statuses",
+    multiple=True,
+    type=click.Choice([status.value for status in Status]),
+    help="Only these; repeatable.",
+)
 @click.option("--limit", default=1000, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line. Identifiers of orders are in it.")
 @configured
@@ -75,7 +81,10 @@ def show(settings: Settings, job_id: str, as_json: bool) -> None:
 @jobs.command(epilog="Example: fhir-bridge jobs replay 4f1c --data-dir data --from context")
 @click.argument("job_id", metavar="JOB")
 @click.option(
-    "--from", "stage", type=click.Choice(list(Stage)), help="The step to begin with; default: where it stands."
+    "--from",
+    "stage",
+    type=click.Choice([stage.value for stage in Stage]),
+    help="The step to begin with; default: where it stands.",
 )
 @configured
 def replay(settings: Settings, job_id: str, stage: str | None) -> None:
