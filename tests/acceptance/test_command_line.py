@@ -15,7 +15,7 @@ from fhir_bridge.adapters.fhir_client import FhirClient
 from fhir_bridge.practice import film
 from fhir_bridge.practice.fhir_peer import FhirPeer
 from fhir_bridge.practice.ris import order_message
-from tests.support.bridge import SETTINGS, Bridge, a_story, running_bridge
+from tests.support.bridge import SETTINGS, Bridge, a_story, running_bridge, until
 from tests.support.film_bytes import film_of
 from tests.support.serve_process import unlistened_port
 
@@ -149,6 +149,23 @@ def test_a_held_job_is_replayed_once_its_cause_is_gone(installed: CommandLine, s
         "done", story.placer, story.accession, "hl7v2",
     )  # fmt: skip
     assert len(served.reports_of(job)) == 1
+
+
+def test_a_done_job_that_is_replayed_corrects_its_report_and_makes_no_second(
+    installed: CommandLine, served: Bridge
+) -> None:
+    story = a_story("replayed-when-done")
+    served.admit(story)
+    film.store(story, installed.data_dir / "pacs")
+    served.send(story)
+    job = served.await_status(story, "done", "held", "failed")
+    first = served.report_of(job)
+    done = installed.run("jobs", "replay", job.id, "--from", "analyse")
+    until(lambda: [event for event, _ in served.timeline(story)].count("finish") == 2, "a second end")
+    second = served.report_of(job)
+    assert done.returncode == 0
+    assert (second["id"], second["status"], second["meta"]["versionId"]) == (first["id"], "preliminary", "2")
+    assert [one["reference"] for one in second["result"]] == [one["reference"] for one in first["result"]]
 
 
 def test_a_job_is_cancelled_once_and_not_again(installed: CommandLine, served: Bridge) -> None:
