@@ -1,8 +1,8 @@
 """`fhir-bridge analyze`: a folder of raw DICOM through de-identification and the models, without an order."""
 
 import dataclasses
+import shutil
 import sys
-import tempfile
 import uuid
 from pathlib import Path
 from typing import Any
@@ -57,14 +57,17 @@ def _analyze(parts: Parts, study_dir: Path) -> tuple[Report, Prediction]:
     raw = _raw_study(study_dir)
     context = ClinicalContext({})
     job = f"analyze-{uuid.uuid4().hex}"
-    with tempfile.TemporaryDirectory(dir=parts.artifacts.folder(job, identified=False)) as folder:
-        study, pictures = Path(folder) / "study", Path(folder) / "analysis"
+    folder = parts.artifacts.folder(job, identified=False)
+    try:
+        study, pictures = folder / "study", folder / "analysis"
         pictures.mkdir()
         crossing = cross(raw, context, job=job, into=study, keys=parts.keys, vault=parts.vault)
         predictions = parts.predictor.analyse(crossing.study, parts.settings.models.enabled, pictures)
         originals = bring_back(predictions, job=job, vault=parts.vault)
         order = Order(OrderControl.NONE, PatientIdentity())
         report = report_of(job, order, context, originals, pictures, issued=parts.clock.now())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     return report, next(p for p in originals if p.status == ("analysed" if report.findings else p.status))
 
 

@@ -123,6 +123,7 @@ def test_a_film_is_analysed_without_an_order(installed: CommandLine, tmp_path: P
     assert 0 <= answer["quality_score"] <= 1
     assert datetime.fromisoformat(answer["timestamp"]).tzinfo
     assert "CANARY" not in done.stdout + done.stderr
+    assert list((installed.data_dir / "deidentified").rglob("analyze-*")) == []
 
 
 def test_a_study_that_is_refused_is_not_analysed_and_says_why(installed: CommandLine, tmp_path: Path) -> None:
