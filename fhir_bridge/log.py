@@ -1,9 +1,12 @@
 """JSON lines on standard error, through an allow-list of fields. No value of a patient ever has a field to go to."""
 
+import contextlib
 import logging
 import sys
 import threading
+import traceback
 from collections import Counter
+from types import TracebackType
 
 import structlog
 
@@ -41,6 +44,8 @@ def configure(*, strict: bool = False) -> None:
     root = logging.getLogger()
     root.handlers[:] = [_CountOnly()]
     root.setLevel(logging.ERROR)
+    sys.excepthook = _without_text
+    threading.excepthook = lambda args: _without_text(args.exc_type, args.exc_value, args.exc_traceback)
 
 
 def event(name: str, **fields: object) -> None:
@@ -48,13 +53,20 @@ def event(name: str, **fields: object) -> None:
     unknown = fields.keys() - FIELDS
     if unknown and _strict:
         raise UnknownField(f"log fields not on the allow-list: {sorted(unknown)}")
-    structlog.get_logger().info(name, **{key: value for key, value in fields.items() if key in FIELDS})
+    with contextlib.suppress(OSError, ValueError):  # nowhere to write to must not stop what is worked on
+        structlog.get_logger().info(name, **{key: value for key, value in fields.items() if key in FIELDS})
 
 
 def third_party_counts() -> dict[str, int]:
     """How often each foreign logger spoke at ERROR; its text is dropped, it may quote a patient."""
     with _lock:
         return dict(_third_party)
+
+
+def _without_text(kind: type[BaseException], _: BaseException | None, trace: TracebackType | None) -> None:
+    """The end of a thread or of the program by an error: its type and place, never its text."""
+    frames = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in traceback.extract_tb(trace)]
+    event("internal.bug", error_type=kind.__name__, frames=frames)
 
 
 class _CountOnly(logging.Handler):

@@ -28,22 +28,28 @@ class Server:
         self._work: Work | None = None
 
     def start(self) -> tuple[Address, Address]:
-        """The addresses of MLLP and HTTP, once both doors are open. What a killed predecessor left running is taken over."""
+        """The addresses of MLLP and HTTP, once both doors are open. What a killed predecessor left running is taken over.
+
+        Raises what a role raises that cannot start; then nothing is open any more.
+        """
         log.event("server.take-over", count=self._parts.queue.take_over())
         mllp = self._listen.start()
         log.event("server.listening", mllp=f"{mllp[0]}:{mllp[1]}")
+        try:
+            return mllp, self._start_behind()
+        except BaseException:
+            self.drain(1)
+            raise
+
+    def _start_behind(self) -> Address:
         from fhir_bridge.roles.web import Web
         from fhir_bridge.roles.work import Work
 
-        web = Web(self._parts, self._listen.writer)
-        try:
-            http = web.start()
-        except OSError:
-            self.drain(1)
-            raise
-        self._web, self._work = web, Work(self._parts)
-        self._work.start()
-        return mllp, http
+        work, web = Work(self._parts), Web(self._parts, self._listen.writer)
+        http = web.start()
+        self._web, self._work = web, work
+        work.start()
+        return http
 
     def drain(self, seconds: float) -> None:
         """No new connections; what was stored is answered; the running step ends or is taken over at the next start."""

@@ -4,8 +4,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 
@@ -14,6 +16,28 @@ def _split(value: object) -> object:
 
 
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]  # a list in TOML, comma-separated on the command line
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ValueError("no such time zone") from None
+    return name
+
+
+def _base_url(url: str) -> str:
+    parts = urlsplit(url)
+    usable = (
+        parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment or parts.username)
+    )
+    if url and not usable:
+        raise ValueError("a base URL is http(s)://host[:port]/path, without credentials or query")
+    return url
+
+
+TimeZone = Annotated[str, AfterValidator(_zone)]
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
 Seconds = Annotated[float, Field(gt=0)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -59,7 +83,7 @@ class Dicom(Section):
 class Fhir(Section):
     """The hospital's FHIR server (R4)."""
 
-    base_url: str = ""
+    base_url: BaseUrl = ""
     auth: Literal["none", "basic", "bearer"] = "none"
     username: str = ""
     password: SecretStr = SecretStr("")
@@ -81,7 +105,7 @@ class Archive(Section):
 
     kind: Literal["folder", "dicomweb"] = "folder"
     folder: Path | None = Field(None, description="default: pacs/ in the data folder")
-    dicomweb_url: str = ""
+    dicomweb_url: BaseUrl = ""
     username: str = ""
     password: SecretStr = SecretStr("")
     token: SecretStr = SecretStr("")
@@ -106,7 +130,7 @@ class Study(Section):
 class Models(Section):
     """Which models may run."""
 
-    enabled: Words = ("xray_pneumonia",)
+    enabled: Words = Field(("xray_pneumonia",), min_length=1)
     timeout_seconds: Seconds = 120
 
 
@@ -115,7 +139,9 @@ class Worker(Section):
 
     threads: int = Field(2, ge=1)
     lease_seconds: Seconds = 300
-    max_attempts: int = Field(10, ge=1, description="of one step, before the job is a dead letter")
+    max_attempts: int = Field(
+        300, ge=1, description="of one step, before the job is a dead letter; by default about a day"
+    )
     max_losses: int = Field(50, ge=1, description="times a step may be cut off by a dying process")
     backoff_seconds: Seconds = Field(2, description="doubles with each attempt")
     backoff_cap_seconds: Seconds = 300
@@ -131,7 +157,7 @@ class AuthoritySection(Section):
 class Sender(Section):
     """What senders of orders do (one policy for all senders for now)."""
 
-    time_zone: str = Field("UTC", description="of times without a zone")
+    time_zone: TimeZone = Field("UTC", description="of times without a zone")
     charset: str = Field("", description="of messages that declare none in MSH-18 and are not UTF-8: cp1252, say")
     accession_sources: Words = ("IPC-1", "OBR-18")
     patient_authority: str = Field("", description="PID-3.4.1 preferred among several identifiers")
@@ -221,6 +247,8 @@ def _assign(given: dict[str, Any], assignment: str) -> None:
     table: dict[str, Any] = given
     for part in path:
         table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise SettingsRefused((f"{match[1]}: {part} is a value, not a table",))
     table[key] = match[2]
 
 

@@ -1,6 +1,7 @@
 """The command line's tree. Verbs are imported when called: `jobs list` must not wait for what `demo` needs."""
 
 import importlib
+import os
 
 import click
 
@@ -37,3 +38,4 @@ def main() -> None:
 
     Exit codes: 0 ok, 1 verdict failed, 2 something must be set up.
     """
+    os.umask(0o077)  # whatever is made from here on is its owner's alone

@@ -12,7 +12,9 @@ from fhir_bridge.settings import Settings
 
 @click.command(epilog="Example: fhir-bridge subscribe --data-dir data --set fhir.base_url=http://localhost:8080/fhir")
 @click.option("--check", "only_check", is_flag=True, help="Change nothing, say how they stand.")
-@click.option("--wait", "wait_seconds", default=20.0, show_default=True, help="Seconds until the server has activated them.")
+@click.option(
+    "--wait", "wait_seconds", default=20.0, show_default=True, help="Seconds until the server has activated them."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @configured
 def subscribe(settings: Settings, only_check: bool, wait_seconds: float, as_json: bool) -> None:

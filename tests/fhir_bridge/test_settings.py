@@ -44,6 +44,10 @@ def test_a_list_is_written_with_commas_on_the_command_line() -> None:
         ("archive.kind=dicomweb", "archive.dicomweb_url"),
         ("store.url=postgresql://db", "store.url"),
         ("fhir.token=secret", "fhir.token"),
+        ("fhir.base_url=localhost:8080/fhir", "fhir.base_url"),
+        ("archive.dicomweb_url=pacs", "archive.dicomweb_url"),
+        ("sender.time_zone=Mars/X", "sender.time_zone"),
+        ("models.enabled=", "models.enabled"),
         ("nonsense", "section.key=value"),
     ],
 )
@@ -74,3 +78,8 @@ def test_a_secret_may_come_from_the_environment_and_is_not_printed(monkeypatch: 
     settings = load(None)
     assert settings.fhir.token.get_secret_value() == "canary-token"
     assert "canary-token" not in repr(settings)
+
+
+def test_a_value_cannot_be_a_table_too() -> None:
+    with pytest.raises(SettingsRefused):
+        load(None, ("mllp.port=1", "mllp.port.x=2"))
