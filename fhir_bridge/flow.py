@@ -29,7 +29,7 @@ from fhir_bridge.ports import (
 )
 from fhir_bridge.rendezvous.completeness import Complete, Expired, Watch, fingerprint, judge, source_instances
 from fhir_bridge.rendezvous.identity import read_identity, require_match
-from fhir_bridge.result import report_of
+from fhir_bridge.result import Links, report_of
 from fhir_bridge.study import ClinicalContext, RawStudy, StudyQuery
 from mappings.finding import Report
 
@@ -77,6 +77,14 @@ class Next:
 
 
 @dataclass(frozen=True, slots=True)
+class Crossed:
+    """The artifact of `deidentify`: the folder that was released, and its manifest."""
+
+    folder: str
+    manifest: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Not yet. The job holds no worker until `wake_at`; `memo` is what the step wants to find again then."""
 
@@ -97,19 +105,11 @@ Step = Callable[[Claim, Kit], Next | Wait | Done]
 
 def context(claim: Claim, kit: Kit) -> Next:
     """Who the patient is on the FHIR server, and what is known there."""
-    order = claim.job.order
-    patient = kit.record.find_patient(order.patient)
-    reference = f"Patient/{patient['id']}"
-    found = kit.record.context_of(patient)
-    return Next(
-        encoding.dump(
-            replace(
-                found,
-                service_request=order.service_request or kit.record.find_service_request(order, reference),
-                imaging_study=kit.record.find_imaging_study(order.study_instance_uid, reference),
-            )
-        )
-    )
+    patient = kit.record.find_patient(claim.job.order.patient)
+    kit.record.find_service_request(
+        claim.job.order, f"Patient/{patient['id']}"
+    )  # an order of somebody else is found out now
+    return Next(encoding.dump(kit.record.context_of(patient)))
 
 
 def study(claim: Claim, kit: Kit) -> Next | Wait:
@@ -135,7 +135,7 @@ def study(claim: Claim, kit: Kit) -> Next | Wait:
         awaited = "study.key-missing" if query is None else "study.not-there-yet"
         reason = "study.not-complete-yet" if instances else awaited
         return Wait(verdict.wake_at, reason, _remember(first_seen, verdict.watch))
-    raw = _fetch(job, uid, verdict.fingerprint, kit)
+    raw = _fetch(claim, uid, verdict.fingerprint, kit)
     patient = encoding.load(ClinicalContext, kit.read(job, Stage.CONTEXT)).patient
     require_match(read_identity(raw.files), job.order, patient, uid)
     return Next(encoding.dump(raw))
@@ -146,27 +146,42 @@ def deidentify(claim: Claim, kit: Kit) -> Next:
     job = claim.job
     raw = encoding.load(RawStudy, kit.read(job, Stage.STUDY))
     known = encoding.load(ClinicalContext, kit.read(job, Stage.CONTEXT))
-    into = kit.artifacts.folder(job.id, identified=False) / "study"
-    return Next(cross(raw, known, job=job.id, into=into, keys=kit.keys, vault=kit.vault).manifest)
+    into = _folder(claim, kit, "study", identified=False)
+    manifest = cross(raw, known, job=job.id, into=into, keys=kit.keys, vault=kit.vault).manifest
+    return Next(encoding.dump(Crossed(into.name, manifest)))
 
 
 def analyse(claim: Claim, kit: Kit) -> Next:
     """The quality gate and the models, in their own process."""
-    folder = kit.artifacts.folder(claim.job.id, identified=False)
-    crossing = reopen(kit.read(claim.job, Stage.DEIDENTIFY), folder / "study")
-    predictions = kit.predictor.analyse(crossing.study, kit.models, _emptied(folder / "analysis"))
+    crossed = encoding.load(Crossed, kit.read(claim.job, Stage.DEIDENTIFY))
+    crossing = reopen(crossed.manifest, kit.artifacts.folder(claim.job.id, identified=False) / crossed.folder)
+    into = _folder(claim, kit, "analysis", identified=False)
+    predictions = tuple(
+        replace(prediction, picture=f"{into.name}/{prediction.picture}" if prediction.picture else "")
+        for prediction in kit.predictor.analyse(crossing.study, kit.models, into)
+    )
     models = tuple(prediction.model for prediction in predictions)
     return Next(encoding.dump(predictions, encoding.PREDICTIONS), models, f"model.guard-{kit.predictor.guard}")
 
 
 def report(claim: Claim, kit: Kit) -> Next:
-    """Numbers become coded findings, and pseudonyms the identifiers of this very job again."""
+    """Numbers become coded findings, and pseudonyms the identifiers of this very job again.
+
+    The order and the study on the FHIR server are looked up here, with the UID of the images that were analysed: they may have come
+    while the job waited. Both must be this patient's.
+    """
     job = claim.job
     predictions = encoding.load(encoding.PREDICTIONS, kit.read(job, Stage.ANALYSE))
-    known = encoding.load(ClinicalContext, kit.read(job, Stage.CONTEXT))
-    pictures = kit.artifacts.folder(job.id, identified=False) / "analysis"
+    patient = encoding.load(ClinicalContext, kit.read(job, Stage.CONTEXT)).patient
     originals = bring_back(predictions, job=job.id, vault=kit.vault)
-    return Next(encoding.dump(report_of(job.id, job.order, known, originals, pictures, issued=kit.clock.now())))
+    reference = f"Patient/{patient['id']}"
+    links = Links(
+        patient=reference,
+        service_request=kit.record.find_service_request(job.order, reference),
+        imaging_study=kit.record.find_imaging_study(originals[0].study_instance_uid, reference),
+    )
+    pictures = kit.artifacts.folder(job.id, identified=False)
+    return Next(encoding.dump(report_of(job.id, job.order, links, originals, pictures, issued=kit.clock.now())))
 
 
 def deliver(claim: Claim, kit: Kit) -> Done:
@@ -202,8 +217,8 @@ def _find_study(query: StudyQuery, kit: Kit) -> str:
     return found[0] if found else ""
 
 
-def _fetch(job: Job, uid: str, wanted: str, kit: Kit) -> RawStudy:
-    into = _emptied(kit.artifacts.folder(job.id, identified=True) / "study")
+def _fetch(claim: Claim, uid: str, wanted: str, kit: Kit) -> RawStudy:
+    into = _folder(claim, kit, "study", identified=True)
     files = kit.archive.retrieve(uid, into)
     if fingerprint(source_instances(kit.archive.list_instances(uid))) != wanted:
         raise Unavailable("study.still-arriving", "archive", "instances came while the study was fetched")
@@ -225,9 +240,11 @@ def _deliver_to(to: ReportDelivery, finished: Report, claim: Claim, kit: Kit) ->
     return None
 
 
-def _emptied(folder: Path) -> Path:
+def _folder(claim: Claim, kit: Kit, name: str, *, identified: bool) -> Path:
+    """A folder of this claim's own: a step that lost its job and does not know it yet must not touch its successor's files."""
+    folder = kit.artifacts.folder(claim.job.id, identified=identified) / f"{name}-{claim.fence}"
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700, parents=True)
+    folder.mkdir(mode=0o700)
     return folder
 
 

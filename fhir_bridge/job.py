@@ -77,6 +77,8 @@ MOVES: Mapping[tuple[Status, Event], Status] = {
     (_S.FAILED, _E.CANCEL): _S.CANCELLED,
     (_S.FAILED, _E.CHANGE): _S.READY,
     (_S.DONE, _E.REPLAY): _S.READY,
+    (_S.CANCELLED, _E.CANCEL): _S.CANCELLED,  # again: nothing but the reason changes
+    (_S.CANCELLED, _E.REPLAY): _S.READY,  # ordered anew
 }
 
 

@@ -107,8 +107,16 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class StepArtifact:
+    """What a step made: `inputs` is the digest of what it read, `content` that of the stored object."""
+
+    inputs: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
 class Move:
-    """How a step ended."""
+    """How a step ended. Its artifact counts from the same transaction on, or the step runs again."""
 
     event: Event
     stage: Stage
@@ -117,6 +125,7 @@ class Move:
     attempts: int = 0
     models: tuple[str, ...] | None = None
     memo: str = ""
+    artifact: StepArtifact | None = None
 
 
 class JobQueue(Protocol):
@@ -129,15 +138,18 @@ class JobQueue(Protocol):
         """Longer lease. Raises StaleClaim."""
 
     def record(self, claim: Claim, move: Move) -> None:
-        """The step's end. Raises StaleClaim."""
+        """The step's end. A job that somebody wished to cancel while its result was on its way out, in vain, is cancelled now.
 
-    def wake(self, job: str) -> None:
-        """A waiting job may run now."""
+        Raises StaleClaim.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One destination of one job's report. `status`: pending, sending, delivered, failed."""
+    """One destination of one job's report.
+
+    `status`: pending, sending (it may be there), delivered, stale (an older one is there, and the job runs anew).
+    """
 
     job: str
     destination: str
@@ -231,20 +243,20 @@ class Ledger(Protocol):
 
     def orders_by_keys(self, keys: Sequence[OrderKey]) -> tuple[KnownOrder, ...]: ...
 
-    def add_order(self, order: Order, source: str, *, held: str = "") -> str:
-        """The new job's id. `held` is a reason to hold it at once; a held order claims no keys."""
+    def add_order(self, order: Order, source: str, *, held: str = "", keys: Sequence[OrderKey] | None = None) -> str:
+        """The new job's id. `held` is a reason to hold it at once. It claims `keys`, by default those of the order;
+        a key that another job has stays there."""
 
     def update_order(self, job: str, order: Order) -> None: ...
 
     def happen(self, job: str, event: Event, reason: str = "", stage: Stage | None = None) -> bool:
-        """Something from outside happens to a job; False where the table has no such move (a finished job, say)."""
+        """Something from outside happens to a job; False where the table has no such move (a finished job, say).
+
+        A cancel while a result may be out is False too; it is kept as a wish, see `JobQueue.record`.
+        """
 
     def note(self, job: str, event: str, reason: str = "") -> None:
         """A line in the timeline without a move."""
-
-    def add_tombstones(self, keys: Sequence[OrderKey]) -> None: ...
-
-    def has_tombstone(self, keys: Sequence[OrderKey]) -> bool: ...
 
 
 class JobStore(Protocol):
@@ -268,13 +280,8 @@ class JobStore(Protocol):
 
     def due_notifications(self, limit: int = 20) -> tuple[Notification, ...]: ...
 
-    def record_artifact(self, claim: Claim, stage: Stage, inputs: str, content: str) -> None:
-        """`inputs` is the digest of what the step read, `content` the artifact's. Raises StaleClaim."""
-
-    def artifact(self, job: str, stage: Stage, inputs: str) -> str | None:
-        """The content digest, if the step already ran on these inputs."""
-
-    def latest_artifact(self, job: str, stage: Stage) -> str | None: ...
+    def latest_artifact(self, job: str, stage: Stage) -> str | None:
+        """The content digest of the step's artifact."""
 
     def deliveries(self, job: str) -> tuple[Delivery, ...]: ...
 

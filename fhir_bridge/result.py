@@ -1,9 +1,9 @@
 """From what the models said, with the original identifiers back, to the one typed Report."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from fhir_bridge.study import ClinicalContext
 from inference.manifest import ModelManifest, manifest_of
 from inference.prediction import Prediction
 from mappings.finding import ModelStatement, Report, ReportOutcome
@@ -11,10 +11,19 @@ from mappings.model_findings import findings_of, measurements_of
 from mappings.order import Order
 
 
+@dataclass(frozen=True, slots=True)
+class Links:
+    """The resources of the FHIR server that the report is about, as `Type/id`; empty where the server has none."""
+
+    patient: str = ""
+    service_request: str = ""
+    imaging_study: str = ""
+
+
 def report_of(
     job: str,
     order: Order,
-    context: ClinicalContext,
+    links: Links,
     predictions: tuple[Prediction, ...],
     pictures: Path,
     *,
@@ -27,12 +36,12 @@ def report_of(
     return Report(
         job=job,
         outcome=ReportOutcome.ANALYSED if analysed else ReportOutcome.NOT_ANALYSED,
-        patient=f"Patient/{context.patient['id']}" if context.patient else "",
-        service_request=order.service_request or context.service_request,  # one may have come while the order waited
-        imaging_study=context.imaging_study,
+        patient=links.patient,
+        service_request=links.service_request,
+        imaging_study=links.imaging_study,
         order_identifiers=tuple(i for i in (order.placer, order.filler, order.accession) if i is not None),
         study_instance_uid=spoke.study_instance_uid,
-        modality=order.modality or manifest.scope.modalities[0],
+        modality=order.modality,
         procedure=order.procedure,
         issued=issued,
         model=_statement(spoke, manifest),

@@ -41,8 +41,6 @@ class ClinicalContext:
     """What the FHIR server knows of the patient, as it sent it. `others` maps a resource type to its resources, newest first."""
 
     patient: Resource = field(repr=False)
-    service_request: str = ""  # "ServiceRequest/9", or empty where the server has none
-    imaging_study: str = ""  # "ImagingStudy/7", or empty
     others: Mapping[str, tuple[Resource, ...]] = field(default_factory=dict, repr=False)
 
 

@@ -10,16 +10,16 @@ from datetime import timedelta
 
 from fhir_bridge import encoding, log
 from fhir_bridge.errors import Classified, Disposition, StaleClaim, attempt
-from fhir_bridge.flow import STEPS, Done, Kit, Next, Wait
-from fhir_bridge.job import STAGES, Event, Job, Stage, next_stage
-from fhir_bridge.ports import Claim, JobQueue, Move
+from fhir_bridge.flow import STEPS, Done, Kit, Wait
+from fhir_bridge.job import STAGES, Event, Job, next_stage
+from fhir_bridge.ports import Claim, JobQueue, Move, StepArtifact
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
     """When to try again, and how often."""
 
-    max_attempts: int = 10
+    max_attempts: int = 300
     backoff_seconds: float = 2
     backoff_cap_seconds: float = 300
 
@@ -89,16 +89,16 @@ class Worker:
         if self._abandoned.is_set():
             return True  # the parts are being closed under this step: its end says nothing about the job
         try:
-            if tried.error is None or tried.error.disposition is not Disposition.STALE:
-                move = self._failed(claim.job, tried.error) if tried.error else _succeeded(claim.job, tried.value)
-                self._queue.record(claim, move)
+            if tried.value is not None or (tried.error and tried.error.disposition is not Disposition.STALE):
+                self._queue.record(claim, tried.value or self._failed(claim.job, tried.error))
                 return True
         except StaleClaim:
             pass  # cancelled, changed or taken over while the step ran: it is no longer ours to say how it ended
         log.event("job.claim-lost", job=claim.job.id, stage=claim.job.stage)
         return True
 
-    def _failed(self, job: Job, error: Classified) -> Move:
+    def _failed(self, job: Job, error: Classified | None) -> Move:
+        assert error is not None  # noqa: S101 - an attempt without a value has an error
         log.event(
             "job.step-failed", job=job.id, stage=job.stage, code=error.code, where=error.where, disposition=error.disposition,
             error_id=error.error_id, frames=error.frames, attempts=job.attempts + 1,
@@ -125,7 +125,7 @@ class Worker:
 
 
 class _Heartbeat:
-    """Renews the lease while a step runs longer than expected; a stale claim is found out at the next write."""
+    """Renews the lease while a step runs, through any trouble of the store; a stale claim is found out at the next write."""
 
     def __init__(self, queue: JobQueue, claim: Claim, every_seconds: float) -> None:
         self._queue, self._claim, self._every = queue, claim, every_seconds
@@ -140,21 +140,25 @@ class _Heartbeat:
 
     def _beat(self) -> None:
         while not self._over.wait(self._every):
-            if attempt(lambda: self._queue.renew(self._claim)).error:
+            error = attempt(lambda: self._queue.renew(self._claim)).error
+            if error is not None and error.disposition is Disposition.STALE:
                 return
 
 
-def run_step(claim: Claim, kit: Kit) -> Next | Wait | Done:
-    """The job's next step. Its artifact is on disk and indexed before this returns; a step that ran on the same inputs is not run again."""
+def run_step(claim: Claim, kit: Kit) -> Move:
+    """The job's next step, and how it ended. Its artifact is on disk before this returns; it counts once the move is recorded."""
     job = claim.job
     inputs = inputs_digest(job, kit)
-    if kit.store.artifact(job.id, job.stage, inputs):
-        return Next(b"")
     log.event("job.step", job=job.id, stage=job.stage)
     result = STEPS[job.stage](claim, kit)
-    if isinstance(result, Next):
-        kit.store.record_artifact(claim, job.stage, inputs, kit.artifacts.put(job.id, job.stage, result.artifact))
-    return result
+    if isinstance(result, Wait):
+        return Move(Event.WAIT, job.stage, result.reason, result.wake_at, memo=result.memo)
+    if isinstance(result, Done):
+        return Move(Event.FINISH, job.stage, result.reason)
+    following = next_stage(job.stage)
+    assert following is not None  # noqa: S101 - the last step returns Done
+    made = StepArtifact(inputs, kit.artifacts.put(job.id, job.stage, result.artifact))
+    return Move(Event.ADVANCE, following, result.note, models=result.models, artifact=made)
 
 
 def inputs_digest(job: Job, kit: Kit) -> str:
@@ -163,13 +167,3 @@ def inputs_digest(job: Job, kit: Kit) -> str:
     for stage in STAGES[: STAGES.index(job.stage)]:
         digest.update((kit.store.latest_artifact(job.id, stage) or "").encode())
     return digest.hexdigest()
-
-
-def _succeeded(job: Job, result: Next | Wait | Done | None) -> Move:
-    if isinstance(result, Wait):
-        return Move(Event.WAIT, job.stage, result.reason, result.wake_at, attempts=0, memo=result.memo)
-    if isinstance(result, Next):
-        following = next_stage(job.stage)
-        assert following is not None  # noqa: S101 - the last step returns Done
-        return Move(Event.ADVANCE, following, result.note, models=result.models)
-    return Move(Event.FINISH, Stage.DELIVER, result.reason if result else "")

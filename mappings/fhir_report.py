@@ -156,7 +156,7 @@ def _imaging_study_entry(report: Report) -> Json:
     """The study, where the server has none yet. Only what is known of it: no counts, no start."""
     uid = dicom_uid(report.study_instance_uid)
     accessions = [business_identifier(number) for number in report.order_identifiers if number.type == "ACSN"]
-    modality = load("modalities").target(report.modality, code_system.DCM)
+    modality = load("modalities").target(report.modality, code_system.DCM) if report.modality else None
     study = without_empty(
         (
             ("resourceType", "ImagingStudy"),

@@ -16,19 +16,20 @@ from fhir_bridge.adapters.sql_rows import (
     JOB_COLUMNS,
     URGENCY,
     add_history,
+    is_out,
     job_of,
     message_of,
     patient_key,
     words,
 )
-from fhir_bridge.job import STAGES, Event, Job, Stage, Status, after, allows
+from fhir_bridge.job import STAGES, Event, Stage, Status, after, allows
 from fhir_bridge.ports import KnownOrder, MessageKey, Notification, StoredMessage
 from mappings.order import Order, OrderKey
 
 POSITIVE = ("AA", "CA")
 
 # The statements of every message, built once: building them costs more than SQLite takes to run them.
-_M, _K, _T = t.message.c, t.order_key.c, t.tombstone.c
+_M, _K = t.message.c, t.order_key.c
 _KEYS: BindParameter[Any] = bindparam("keys", expanding=True)
 _FIND_MESSAGE = (
     select(t.message)
@@ -50,12 +51,10 @@ _ORDERS_BY_KEYS = (
     .distinct()
     .order_by(t.job.c.sequence)
 )
-_TOMBSTONE = select(_T.kind).where(tuple_(_T.kind, _T.system, _T.value).in_(_KEYS)).limit(1)
 _ADD_MESSAGE = insert(t.message)
 _ADD_JOB = insert(t.job)
 # the primary key of `order_key` is what makes one order one job: a key that another job has stays there
 _CLAIM_KEYS = insert(t.order_key).prefix_with("OR IGNORE", dialect="sqlite")
-_ADD_TOMBSTONES = insert(t.tombstone).prefix_with("OR IGNORE", dialect="sqlite")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +101,7 @@ class SqlLedger:
                     n.version_id == notification.version_id,
                     n.subscription == notification.subscription,
                     n.method == notification.method,
+                    n.status != "quarantined",  # what could not be used is looked at again when it comes again
                 )
             ).first()
             if known:
@@ -138,7 +138,7 @@ class SqlLedger:
         jobs = [job_of(row) for row in self.connection.execute(_ORDERS_BY_KEYS, {"keys": _rows(keys)})]
         return tuple(KnownOrder(job.order, job) for job in jobs)
 
-    def add_order(self, order: Order, source: str, *, held: str = "") -> str:
+    def add_order(self, order: Order, source: str, *, held: str = "", keys: Sequence[OrderKey] | None = None) -> str:
         job = uuid.uuid4().hex
         status = Status.HELD if held else Status.READY
         values = {
@@ -150,6 +150,7 @@ class SqlLedger:
             "status": status,
             "reason": held,
             "memo": "",
+            "wish": "",
             "models": "",
             "attempts": 0,
             "losses": 0,
@@ -162,13 +163,12 @@ class SqlLedger:
             "updated": self.at,
         }
         self.connection.execute(_ADD_JOB, values)
-        if not held:
-            self._claim_keys(job, order)
+        self._claim_keys(job, order.keys() if keys is None else keys)
         add_history(self.connection, job, self.at, "received", Stage.CONTEXT, status, held)
         return job
 
-    def _claim_keys(self, job: str, order: Order) -> None:
-        if keys := order.keys():
+    def _claim_keys(self, job: str, keys: Sequence[OrderKey]) -> None:
+        if keys:
             self.connection.execute(_CLAIM_KEYS, [_values(key) | {"job": job} for key in keys])
 
     def update_order(self, job: str, order: Order) -> None:
@@ -182,14 +182,17 @@ class SqlLedger:
                 updated=self.at,
             )
         )
-        self._claim_keys(job, order)
+        self._claim_keys(job, order.keys())
 
     def happen(self, job: str, event: Event, reason: str = "", stage: Stage | None = None) -> bool:
         row = self.connection.execute(select(*JOB_COLUMNS).where(t.job.c.id == job)).first()
         if row is None:
             return False
         known = job_of(row)
-        if not allows(known.status, event) or (event is Event.CANCEL and self._is_sending(known)):
+        if not allows(known.status, event):
+            return False
+        if event is Event.CANCEL and is_out(self.connection, job):
+            self.connection.execute(update(t.job).where(t.job.c.id == job).values(wish=event))
             return False
         status, stage = after(known.status, event), stage or known.stage
         values = {
@@ -199,6 +202,7 @@ class SqlLedger:
             "attempts": 0,
             "losses": 0,
             "memo": "",
+            "wish": "",
             "wake_at": None,
         }
         # a new fence: what a worker of the old state still writes is refused
@@ -209,28 +213,16 @@ class SqlLedger:
         add_history(self.connection, job, self.at, event, stage, status, reason)
         return True
 
-    def _is_sending(self, job: Job) -> bool:
-        """A result is on its way out or there: a cancel comes too late."""
-        d = t.delivery.c
-        query = select(d.job).where(d.job == job.id, d.status.in_(("sending", "delivered")))
-        return self.connection.execute(query).first() is not None
-
     def _forget_from(self, job: str, stage: Stage) -> None:
         """Steps from here on run anew, and their results go out anew."""
         later = STAGES[STAGES.index(stage) :]
         self.connection.execute(delete(t.artifact).where(t.artifact.c.job == job, t.artifact.c.stage.in_(later)))
-        self.connection.execute(update(t.delivery).where(t.delivery.c.job == job).values(status="pending", attempts=0))
+        there = t.delivery.c.job == job, t.delivery.c.status == "delivered"
+        self.connection.execute(update(t.delivery).where(*there).values(status="stale"))
 
     def note(self, job: str, event: str, reason: str = "") -> None:
         row = self.connection.execute(select(t.job.c.stage, t.job.c.status).where(t.job.c.id == job)).one()
         add_history(self.connection, job, self.at, event, row.stage, row.status, reason)
-
-    def add_tombstones(self, keys: Sequence[OrderKey]) -> None:
-        if keys:
-            self.connection.execute(_ADD_TOMBSTONES, [_values(key) | {"created": self.at} for key in keys])
-
-    def has_tombstone(self, keys: Sequence[OrderKey]) -> bool:
-        return bool(keys) and self.connection.execute(_TOMBSTONE, {"keys": _rows(keys)}).first() is not None
 
 
 def _values(key: OrderKey) -> dict[str, object]:

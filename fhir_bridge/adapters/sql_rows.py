@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, select
 
 from fhir_bridge import encoding
 from fhir_bridge.adapters import sql_tables as t
@@ -76,6 +76,13 @@ def add_history(
     """A line of the timeline."""
     values = {"job": job, "at": at, "event": event, "stage": stage, "status": status, "reason": reason}
     connection.execute(_ADD_HISTORY, values)
+
+
+def is_out(connection: Connection, job: str) -> bool:
+    """A result of the job is at a destination, or may be: a cancel comes too late."""
+    d = t.delivery.c
+    query = select(d.job).where(d.job == job, d.status.in_(("sending", "delivered", "stale"))).limit(1)
+    return connection.execute(query).first() is not None
 
 
 def words(values: Sequence[str]) -> str:

@@ -71,22 +71,6 @@ class SqlStore:
         with self._database.reading() as connection:
             return tuple(notification_of(row) for row in connection.execute(query))
 
-    def record_artifact(self, claim: Claim, stage: Stage, inputs: str, content: str) -> None:
-        a = t.artifact.c
-        values = {"content": content, "created": self._clock.now()}
-        with self._database.writing() as connection:
-            check_fence(connection, claim)
-            known = a.job == claim.job.id, a.stage == stage, a.inputs == inputs
-            if connection.execute(update(t.artifact).where(*known).values(values)).rowcount == 0:
-                values |= {"job": claim.job.id, "stage": stage, "inputs": inputs}
-                connection.execute(insert(t.artifact).values(values))
-
-    def artifact(self, job: str, stage: Stage, inputs: str) -> str | None:
-        a = t.artifact.c
-        query = select(a.content).where(a.job == job, a.stage == stage, a.inputs == inputs)
-        with self._database.reading() as connection:
-            return connection.execute(query).scalar()
-
     def latest_artifact(self, job: str, stage: Stage) -> str | None:
         a = t.artifact.c
         query = select(a.content).where(a.job == job, a.stage == stage).order_by(a.created.desc(), a.id.desc()).limit(1)
@@ -128,9 +112,10 @@ class SqlStore:
             )
 
 
-def check_fence(connection: Connection, claim: Claim) -> None:
-    """Raises StaleClaim where the job is no longer this claim's."""
-    query = select(t.job.c.fence, t.job.c.status).where(t.job.c.id == claim.job.id)
+def check_fence(connection: Connection, claim: Claim) -> str:
+    """What somebody wished meanwhile. Raises StaleClaim where the job is no longer this claim's."""
+    query = select(t.job.c.fence, t.job.c.status, t.job.c.wish).where(t.job.c.id == claim.job.id)
     row = connection.execute(query).first()
     if row is None or row.fence != claim.fence or row.status != Status.RUNNING:
         raise StaleClaim(claim.job.id)
+    return str(row.wish)

@@ -86,6 +86,7 @@ job = Table(
     Column("status", String, nullable=False),
     Column("reason", String, nullable=False),
     Column("memo", String, nullable=False),
+    Column("wish", String, nullable=False),  # `cancel`: asked for while a result was on its way out
     Column("models", String, nullable=False),  # names, blank-separated
     Column("attempts", Integer, nullable=False),
     Column("losses", Integer, nullable=False),
@@ -108,15 +109,6 @@ order_key = Table(
     Column("system", String, primary_key=True),
     Column("value", String, primary_key=True),
     Column("job", String, nullable=False, index=True),
-)
-
-tombstone = Table(
-    "tombstone",
-    metadata,
-    Column("kind", String, primary_key=True),
-    Column("system", String, primary_key=True),
-    Column("value", String, primary_key=True),
-    Column("created", Instant, nullable=False),
 )
 
 artifact = Table(

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, bindparam, exists, or_, select, update
+from sqlalchemy import Connection, Select, and_, bindparam, delete, exists, insert, or_, select, update
 
 from fhir_bridge.adapters import sql_tables as t
 from fhir_bridge.adapters.sql_database import SqlDatabase
-from fhir_bridge.adapters.sql_rows import JOB_COLUMNS, add_history, job_of, words
+from fhir_bridge.adapters.sql_rows import JOB_COLUMNS, add_history, is_out, job_of, words
 from fhir_bridge.adapters.sql_store import check_fence
 from fhir_bridge.job import Event, Job, Stage, Status, after
-from fhir_bridge.ports import Claim, Clock, Move
+from fhir_bridge.ports import Claim, Clock, Move, StepArtifact
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,31 +56,30 @@ class SqliteQueue:
             connection.execute(update(t.job).where(t.job.c.id == claim.job.id).values(lease_until=until))
 
     def record(self, claim: Claim, move: Move) -> None:
-        status, now = after(Status.RUNNING, move.event), self.clock.now()
-        values = {
-            "status": status,
-            "stage": move.stage,
-            "reason": move.reason,
-            "attempts": move.attempts,
-            "memo": move.memo,
-            "wake_at": move.wake_at,
-            "lease_until": None,
-            "updated": now,
-        }
-        if move.event is not Event.WAIT:
-            values["losses"] = 0
-        if move.models is not None:
-            values["models"] = words(move.models)
+        job, now = claim.job.id, self.clock.now()
         with self.database.writing() as connection:
-            check_fence(connection, claim)
-            connection.execute(update(t.job).where(t.job.c.id == claim.job.id).values(values))
-            add_history(connection, claim.job.id, now, move.event, move.stage, status, move.reason)
-
-    def wake(self, job: str) -> None:
-        now = self.clock.now()
-        waiting = and_(t.job.c.id == job, t.job.c.status == Status.WAITING)
-        with self.database.writing() as connection:
-            connection.execute(update(t.job).where(waiting).values(wake_at=now))
+            wish = check_fence(connection, claim)
+            if move.artifact:
+                _add_artifact(connection, claim, move.artifact, now)
+            if wish and move.event is not Event.FINISH and not is_out(connection, job):
+                move = Move(Event.CANCEL, move.stage, "order.cancelled")
+            status = after(Status.RUNNING, move.event)
+            values = {
+                "status": status,
+                "stage": move.stage,
+                "reason": move.reason,
+                "attempts": move.attempts,
+                "memo": move.memo,
+                "wake_at": move.wake_at,
+                "lease_until": None,
+                "updated": now,
+            }
+            if move.event is not Event.WAIT:
+                values["losses"] = 0
+            if move.models is not None:
+                values["models"] = words(move.models)
+            connection.execute(update(t.job).where(t.job.c.id == job).values(values))
+            add_history(connection, job, now, move.event, move.stage, status, move.reason)
 
     def take_over(self) -> int:
         """All running jobs are nobody's: for the one process that holds the data folder, at its start. Returns how many."""
@@ -105,6 +104,21 @@ class SqliteQueue:
             fenced = update(t.job).where(t.job.c.id == known.id).values(**values, fence=known.fence + 1)
             connection.execute(fenced)
             add_history(connection, known.id, now, event, Stage(known.stage), status, reason)
+
+
+def _add_artifact(connection: Connection, claim: Claim, artifact: StepArtifact, now: datetime) -> None:
+    """In place of one made of the same inputs before."""
+    stage, a = claim.job.stage, t.artifact.c
+    same = a.job == claim.job.id, a.stage == stage, a.inputs == artifact.inputs
+    connection.execute(delete(t.artifact).where(*same))
+    values = {
+        "job": claim.job.id,
+        "stage": stage,
+        "inputs": artifact.inputs,
+        "content": artifact.content,
+        "created": now,
+    }
+    connection.execute(insert(t.artifact).values(values))
 
 
 _OTHER = t.job.alias()

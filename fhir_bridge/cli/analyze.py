@@ -14,7 +14,7 @@ from fhir_bridge.compose import Parts
 from fhir_bridge.deid.crossing import bring_back, cross
 from fhir_bridge.errors import Disposition, Refused, attempt
 from fhir_bridge.rendezvous.dicom_header import UnreadableInstance, read_header
-from fhir_bridge.result import report_of
+from fhir_bridge.result import Links, report_of
 from fhir_bridge.settings import Settings
 from fhir_bridge.study import ClinicalContext, RawStudy
 from inference.prediction import Prediction
@@ -65,7 +65,7 @@ def _analyze(parts: Parts, study_dir: Path) -> tuple[Report, Prediction]:
         predictions = parts.predictor.analyse(crossing.study, parts.settings.models.enabled, pictures)
         originals = bring_back(predictions, job=job, vault=parts.vault)
         order = Order(OrderControl.NONE, PatientIdentity())
-        report = report_of(job, order, context, originals, pictures, issued=parts.clock.now())
+        report = report_of(job, order, Links(), originals, pictures, issued=parts.clock.now())
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return report, next(p for p in originals if p.status == ("analysed" if report.findings else p.status))

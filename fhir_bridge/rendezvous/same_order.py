@@ -6,10 +6,22 @@ from mappings.order import Identifier, Order, PatientIdentity
 
 
 def same_patient(known: PatientIdentity, arrived: PatientIdentity) -> bool:
-    """One identifier in common, or the same FHIR resource. A shared value counts unless both sides name different systems."""
+    """One identifier in common, or the same FHIR resource, and no system in which both have other numbers.
+
+    A shared value counts also where one side does not say its system (DESIGN §4a); see `proven`.
+    """
+    if _differ(known, arrived):
+        return False
     if known.reference and known.reference == arrived.reference:
         return True
     return any(_agree(left, right) for left in known.identifiers for right in arrived.identifiers)
+
+
+def proven(known: PatientIdentity, arrived: PatientIdentity) -> bool:
+    """The same patient by more than a bare number, which another authority may have given to somebody else."""
+    if known.reference and known.reference == arrived.reference:
+        return True
+    return any(_agree(left, right) and left.system for left in known.identifiers for right in arrived.identifiers if right.system)
 
 
 def contradicts(known: Order, arrived: Order) -> bool:
@@ -22,6 +34,12 @@ def contradicts(known: Order, arrived: Order) -> bool:
         return True
     pairs = ((known.accession, arrived.accession), (known.placer, arrived.placer))
     return any(left and right and _same_system(left, right) and left.value != right.value for left, right in pairs)
+
+
+def same_placer(known: Order, arrived: Order) -> bool:
+    """The placer's own number for the order, in one system: what a change may correct everything else of."""
+    left, right = known.placer, arrived.placer
+    return bool(left and right and left.system and left.system == right.system and left.value == right.value)
 
 
 def enriched(known: Order, arrived: Order) -> Order:
@@ -37,7 +55,9 @@ def changed(known: Order, arrived: Order) -> Order:
 def _merged(weaker: Order, stronger: Order, known: Order) -> Order:
     return replace(
         known,
-        patient=_patient(weaker.patient, stronger.patient, known.patient),
+        patient=_patient(weaker.patient, stronger.patient, known.patient)
+        if proven(weaker.patient, stronger.patient)
+        else known.patient,
         placer=stronger.placer or weaker.placer,
         filler=stronger.filler or weaker.filler,
         accession=stronger.accession or weaker.accession,
@@ -59,6 +79,20 @@ def _patient(weaker: PatientIdentity, stronger: PatientIdentity, known: PatientI
         sex=stronger.sex or weaker.sex,
         reference=stronger.reference or weaker.reference,
     )
+
+
+def _differ(known: PatientIdentity, arrived: PatientIdentity) -> bool:
+    """A system in which both sides have numbers, and none in common."""
+    left, right = _by_system(known), _by_system(arrived)
+    return any(not left[kind] & right[kind] for kind in left.keys() & right.keys())
+
+
+def _by_system(patient: PatientIdentity) -> dict[tuple[str, str], set[str]]:
+    found: dict[tuple[str, str], set[str]] = {}
+    for identifier in patient.identifiers:
+        if identifier.system:
+            found.setdefault((identifier.system, identifier.type), set()).add(identifier.value)
+    return found
 
 
 def _among(identifier: Identifier, others: tuple[Identifier, ...]) -> bool:

@@ -8,6 +8,7 @@ import pytest
 
 from fhir_bridge.adapters.in_memory.delivery import InMemoryDelivery
 from fhir_bridge.errors import Refused, Unavailable, Uncertain
+from fhir_bridge.flow import STEPS
 from fhir_bridge.job import Event, Stage, Status
 from inference.prediction import Prediction
 from mappings.finding import ReportOutcome
@@ -246,3 +247,41 @@ def test_an_order_that_never_names_a_study_is_held_at_the_deadline(bridge: Bridg
     clock.advance(bridge.kit.patience.deadline_seconds)
     bridge.run()
     assert (bridge.job(job).status, bridge.job(job).reason) == (Status.HELD, "study.key-missing")
+
+
+def test_a_step_that_lost_its_job_does_not_touch_its_successors_files(bridge: BridgeInMemory) -> None:
+    bridge.film()
+    job = bridge.order()
+    while bridge.job(job).stage is not Stage.DEIDENTIFY:
+        if not bridge.worker.run_once("w"):
+            bridge.clock.advance(5)
+    late = bridge.queue.claim("slow")
+    assert late is not None
+    bridge.clock.advance(301)
+    bridge.worker.run_once("w")  # the successor takes the job over and crosses
+    STEPS[Stage.DEIDENTIFY](late, bridge.kit)  # the first worker wakes up and goes on
+    bridge.run()
+    assert bridge.job(job).status is Status.DONE
+
+
+def test_an_order_of_another_patient_is_never_linked(bridge: BridgeInMemory) -> None:
+    stranger = {"resourceType": "ServiceRequest", "id": "9", "status": "active", "subject": {"reference": "Patient/8"}}
+    bridge.record.store(stranger, {"resourceType": "Patient", "id": "8"})
+    bridge.film()
+    job = bridge.order(service_request="ServiceRequest/9")
+    bridge.run_until_quiet()
+    linked = [report.service_request for report in bridge.destination.versions.get(job, [])]
+    assert (linked, bridge.job(job).reason) in (([], "patient.mismatch"), ([""], ""))
+
+
+def test_a_report_is_linked_to_the_order_that_came_while_the_job_waited(bridge: BridgeInMemory) -> None:
+    job = bridge.order()
+    bridge.run()
+    request = {"resourceType": "ServiceRequest", "id": "9", "status": "active", "subject": {"reference": "Patient/7"}}
+    bridge.record.store(request)
+    with bridge.store.transaction() as ledger:
+        ledger.update_order(job, an_order(study_instance_uid=STUDY, service_request="ServiceRequest/9"))
+    bridge.film()
+    bridge.clock.advance(2)
+    bridge.run_until_quiet()
+    assert bridge.destination.versions[job][0].service_request == "ServiceRequest/9"

@@ -13,6 +13,7 @@ from fhir_bridge.job import Status
 from fhir_bridge.ports import Notification
 from mappings.authority import Authorities
 from mappings.hl7v2_order import SenderPolicy
+from mappings.order import OrderControl
 from tests.support.builders import MRN_SYSTEM, an_order
 from tests.support.frozen_clock import FrozenClock
 
@@ -91,6 +92,64 @@ def test_a_revoked_service_request_cancels_its_job(house: House, status: str) ->
     assert house.statuses() == [Status.CANCELLED]
 
 
+def test_a_notification_that_cannot_be_settled_does_not_hold_up_the_others(house: House) -> None:
+    with house.store.transaction() as ledger:
+        accept_order(
+            ledger, an_order("1", mrn="CANARY-2"), "hl7v2"
+        )  # the accession number of ServiceRequest/9, another patient
+    house.record.store(a_service_request(status="revoked"), a_service_request(id="10", identifier=[]))
+    house.notify(identity="9")
+    house.notify(identity="10")
+    first = house.store.state.notifications[1]
+    assert (first.status, first.reason, house.last().status) == ("quarantined", "order.patient-conflict", "done")
+
+
+def test_a_changed_service_request_changes_its_job(house: House) -> None:
+    house.notify()
+    house.record.store(a_service_request(priority="stat"))
+    house.notify(version="2")
+    assert [(job.priority, job.reason) for job in house.store.jobs()] == [("stat", "order.changed")]
+
+
+def test_a_changed_service_request_does_not_change_what_hl7_v2_ordered(house: House) -> None:
+    with house.store.transaction() as ledger:
+        accept_order(ledger, an_order("1"), "hl7v2")
+    house.record.store(a_service_request(priority="stat"))
+    for version in ("1", "2"):
+        house.notify(version=version)
+    assert [job.priority for job in house.store.jobs()] == ["routine"]
+
+
+def test_a_service_request_that_merely_is_active_does_not_undo_a_cancel_by_hl7_v2(house: House) -> None:
+    with house.store.transaction() as ledger:
+        accept_order(ledger, an_order("1"), "hl7v2")
+        accept_order(ledger, an_order("1", control=OrderControl.CANCEL), "hl7v2")
+    house.notify()
+    assert house.statuses() == [Status.CANCELLED]
+
+
+def test_a_deletion_is_not_believed_while_the_resource_is_there(house: House) -> None:
+    house.notify()
+    house.notify(version="", method="DELETE")
+    assert house.statuses() == [Status.READY]
+
+
+def test_an_absolute_reference_to_the_patient_is_followed(house: House) -> None:
+    house.record.store(a_service_request(subject={"reference": "http://server/fhir/Patient/7"}))
+    house.notify()
+    assert (house.last().status, len(house.store.jobs())) == ("done", 1)
+
+
+def test_what_is_not_found_yet_is_looked_for_again_before_it_is_quarantined(house: House) -> None:
+    house.record.remove("ServiceRequest/9")
+    house.notify()
+    early = house.last()
+    house.record.store(a_service_request())
+    house.clock.advance(60)
+    house.inbox.settle_due()
+    assert (early.status, house.last().status, len(house.store.jobs())) == ("ready", "done", 1)
+
+
 def test_a_deleted_service_request_cancels_its_job(house: House) -> None:
     house.notify()
     house.record.remove("ServiceRequest/9")
@@ -150,6 +209,9 @@ def test_what_cannot_be_used_is_quarantined_with_its_reason(
     house: House, kind: str, identity: str, reason: str
 ) -> None:
     house.notify(kind, identity)
+    for _ in range(3):
+        house.clock.advance(60)
+        house.inbox.settle_due()
     assert (house.last().status, house.last().reason, house.store.jobs()) == ("quarantined", reason, ())
 
 

@@ -11,7 +11,7 @@ from hl7_listener.acknowledgement import Outcome
 from hl7_listener.connection import Received
 from hl7_listener.header import read_header
 from hl7_listener.refusal import MessageRefused
-from mappings.authority import Authorities
+from mappings.authority import Authorities, Authority
 from mappings.hl7v2_order import SenderPolicy
 from tests.support.frozen_clock import FrozenClock
 
@@ -219,3 +219,61 @@ def test_bytes_of_an_undeclared_charset_are_read_only_where_the_site_says_how(
 ) -> None:
     message = an_orm().replace("^ZEBRA", "^ZÉBRA").encode("cp1252")
     assert door.take(message, policy=replace(POLICY, charset_default=charset)).code == answer
+
+
+def test_a_cancel_that_overtakes_is_seen_as_a_job(door: Door) -> None:
+    door.take(an_orm("M1", "CA"))
+    assert (door.statuses(), door.reasons()) == ([Status.CANCELLED], ["order.cancelled-early"])
+
+
+def test_an_early_cancel_is_not_the_cancel_of_another_order_under_the_same_accession_number(door: Door) -> None:
+    door.take(an_orm("M1", "CA", placer="CANARY-P2"))
+    door.take(an_orm("M2", "NW", placer="CANARY-P1"))
+    assert door.statuses() == [Status.CANCELLED, Status.READY]
+
+
+def test_an_early_cancel_is_not_the_cancel_of_another_patients_order(door: Door) -> None:
+    door.take(an_orm("M1", "CA", mrn="CANARY-1"))
+    door.take(an_orm("M2", "NW", mrn="CANARY-2"))
+    assert door.reasons() == ["order.cancelled-early", "order.patient-conflict"]
+
+
+def test_an_order_that_comes_again_after_its_cancel_is_ordered_anew(door: Door) -> None:
+    for number, control in enumerate(("NW", "CA", "NW")):
+        door.take(an_orm(f"M{number}", control))
+    assert (door.statuses(), door.reasons()) == ([Status.READY], ["order.ordered-anew"])
+
+
+def test_an_early_cancel_counts_once(door: Door) -> None:
+    for number, control in enumerate(("CA", "NW", "NW")):
+        door.take(an_orm(f"M{number}", control))
+    assert door.statuses() == [Status.READY]
+
+
+def test_a_change_of_a_cancelled_order_does_not_bring_it_back(door: Door) -> None:
+    for number, control in enumerate(("NW", "CA", "XO")):
+        door.take(an_orm(f"M{number}", control, priority="S" if control == "XO" else ""))
+    assert door.statuses() == [Status.CANCELLED]
+
+
+def test_a_change_may_correct_the_accession_number(door: Door) -> None:
+    policy = replace(POLICY, sender=SenderPolicy(Authorities((Authority("RIS", system="urn:ris"),))))
+    door.take(an_orm("M1", accession="CANARY-A1"), policy=policy)
+    door.take(an_orm("M2", "XO", accession="CANARY-A2"), policy=policy)
+    (job,) = door.store.jobs()
+    assert job.order.accession is not None
+    assert job.order.accession.value == "CANARY-A2"
+
+
+def test_a_conflict_is_held_once_however_often_it_comes(door: Door) -> None:
+    door.take(an_orm("M1"))
+    for number in (2, 3):
+        door.take(an_orm(f"M{number}", mrn="CANARY-2", placer="CANARY-P2"))
+    assert door.statuses() == [Status.READY, Status.HELD]
+
+
+def test_a_held_conflict_can_be_cancelled(door: Door) -> None:
+    door.take(an_orm("M1"))
+    door.take(an_orm("M2", mrn="CANARY-2", placer="CANARY-P2"))
+    door.take(an_orm("M3", "CA", mrn="CANARY-2", placer="CANARY-P2"))
+    assert door.statuses() == [Status.READY, Status.CANCELLED]

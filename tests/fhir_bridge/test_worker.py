@@ -10,7 +10,7 @@ from fhir_bridge.errors import Unavailable
 from fhir_bridge.job import Event, Stage, Status
 from fhir_bridge.ports import Claim
 from fhir_bridge.study import Resource
-from fhir_bridge.worker import Retry, inputs_digest
+from fhir_bridge.worker import Retry, _Heartbeat, inputs_digest
 from mappings.order import PatientIdentity
 from tests.support.bridge_in_memory import BridgeInMemory
 from tests.support.builders import an_order
@@ -74,15 +74,27 @@ def test_a_cancel_during_a_step_wins_over_the_step(bridge: BridgeInMemory) -> No
     assert (bridge.job(job).status, bridge.store.latest_artifact(job, Stage.CONTEXT)) == (Status.CANCELLED, None)
 
 
-def test_a_step_that_ran_on_the_same_inputs_is_not_run_again(bridge: BridgeInMemory) -> None:
-    job = bridge.order()
-    claim = bridge.queue.claim("dying")
+class ForgetfulQueue:
+    """Fails the first renewals."""
+
+    def __init__(self, failures: int) -> None:
+        self.renewals = threading.Semaphore(0)
+        self._failures = failures
+
+    def renew(self, claim: Claim) -> None:
+        self.renewals.release()
+        if self._failures:
+            self._failures -= 1
+            raise Unavailable("store.unavailable", "store", "OperationalError")
+
+
+def test_a_lease_is_renewed_again_after_the_store_was_away(bridge: BridgeInMemory) -> None:
+    bridge.order()
+    claim = bridge.queue.claim("w")
     assert claim is not None
-    bridge.store.record_artifact(claim, Stage.CONTEXT, inputs_digest(claim.job, bridge.kit), "kept")
-    bridge.clock.advance(301)  # it died between its artifact and the record of its end
-    bridge.record.outage = Unavailable("test.asked", "record", "asked again")
-    bridge.worker.run_once("w")
-    assert (bridge.job(job).stage, bridge.store.latest_artifact(job, Stage.CONTEXT)) == (Stage.STUDY, "kept")
+    queue = ForgetfulQueue(failures=2)
+    with _Heartbeat(queue, claim, 0.001):  # type: ignore[arg-type]
+        assert all(queue.renewals.acquire(timeout=10) for _ in range(4))
 
 
 def test_another_order_makes_other_inputs(bridge: BridgeInMemory) -> None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from fhir_bridge.adapters.in_memory.store import InMemoryStore
 from fhir_bridge.job import Event, Job, Status, after
-from fhir_bridge.ports import Claim, Clock, Move
+from fhir_bridge.ports import Claim, Clock, Move, StepArtifact
 from mappings.order import Priority
 
 _URGENCY = (Priority.STAT, Priority.ASAP, Priority.URGENT, Priority.ROUTINE)
@@ -47,6 +47,10 @@ class InMemoryQueue:
     def record(self, claim: Claim, move: Move) -> None:
         with self._store.lock:
             job, now = self._state.require(claim), self._clock.now()
+            if move.artifact:
+                self._add_artifact(job, move.artifact)
+            if job.id in self._state.wishes and move.event is not Event.FINISH and not self._state.is_out(job.id):
+                move = Move(Event.CANCEL, move.stage, "order.cancelled")
             moved = replace(
                 job, status=after(job.status, move.event), stage=move.stage, reason=move.reason, attempts=move.attempts,
                 memo=move.memo, wake_at=move.wake_at, models=job.models if move.models is None else move.models, updated=now,
@@ -56,17 +60,16 @@ class InMemoryQueue:
                 self._state.losses.pop(job.id, None)
             self._state.remember(moved, move.event, move.reason, now)
 
-    def wake(self, job: str) -> None:
-        with self._store.lock:
-            known = self._state.jobs.get(job)
-            if known is not None and known.status is Status.WAITING:
-                self._state.jobs[job] = replace(known, wake_at=self._clock.now())
-
     def take_over(self) -> int:
         with self._store.lock:
             running = self._running()
             self._lose(running)
             return len(running)
+
+    def _add_artifact(self, job: Job, artifact: StepArtifact) -> None:
+        place = job.id, job.stage, artifact.inputs
+        self._state.artifacts.pop(place, None)  # the latest is the last
+        self._state.artifacts[place] = artifact.content
 
     def _running(self) -> list[Job]:
         return [job for job in self._state.jobs.values() if job.status is Status.RUNNING]

@@ -24,7 +24,9 @@ class State:
     lease_until: dict[str, datetime] = field(default_factory=dict)
     losses: dict[str, int] = field(default_factory=dict)
     keys: dict[OrderKey, str] = field(default_factory=dict)
-    tombstones: set[OrderKey] = field(default_factory=set)
+    wishes: set[str] = field(
+        default_factory=set
+    )  # jobs that somebody wished to cancel while a result was on its way out
     messages: list[StoredMessage] = field(default_factory=list)
     notifications: dict[int, Notification] = field(default_factory=dict)
     wake_at: dict[int, datetime] = field(default_factory=dict)  # of a notification
@@ -35,6 +37,10 @@ class State:
     def remember(self, job: Job, event: str, reason: str, at: datetime) -> None:
         """A line of the timeline."""
         self.history.append((job.id, HistoryEntry(at, event, job.stage, job.status, reason)))
+
+    def is_out(self, job: str) -> bool:
+        """A result of the job is at a destination, or may be."""
+        return any(d.job == job and d.status in ("sending", "delivered", "stale") for d in self.deliveries.values())
 
     def require(self, claim: Claim) -> Job:
         """The claimed job, if it still is this claim's. Raises StaleClaim."""
@@ -75,7 +81,8 @@ class InMemoryLedger:
                 notification, id=0, status="", attempts=0, reason=""
             )
 
-        if notification.version_id and any(same(n) for n in self._state.notifications.values()):
+        kept = (n for n in self._state.notifications.values() if n.status != "quarantined")
+        if notification.version_id and any(same(n) for n in kept):
             return False
         number = len(self._state.notifications) + 1
         self._state.notifications[number] = replace(notification, id=number)
@@ -95,27 +102,30 @@ class InMemoryLedger:
         found = {self._state.keys[key] for key in keys if key in self._state.keys}
         return tuple(KnownOrder(job.order, job) for job in self._state.jobs.values() if job.id in found)
 
-    def add_order(self, order: Order, source: str, *, held: str = "") -> str:
+    def add_order(self, order: Order, source: str, *, held: str = "", keys: Sequence[OrderKey] | None = None) -> str:
         status = Status.HELD if held else Status.READY
         job = Job(uuid.uuid4().hex, order, source, Stage.CONTEXT, status, held, 0, 0, self._at, self._at)
         self._state.jobs[job.id] = job
-        if not held:
-            self._claim_keys(job.id, order)
+        self._claim_keys(job.id, order.keys() if keys is None else keys)
         self._state.remember(job, "received", held, self._at)
         return job.id
 
-    def _claim_keys(self, job: str, order: Order) -> None:
-        for key in order.keys():  # noqa: SIM118 - a method of Order, not of a mapping
+    def _claim_keys(self, job: str, keys: Sequence[OrderKey]) -> None:
+        for key in keys:
             self._state.keys.setdefault(key, job)
 
     def update_order(self, job: str, order: Order) -> None:
         self._state.jobs[job] = replace(self._state.jobs[job], order=order, updated=self._at)
-        self._claim_keys(job, order)
+        self._claim_keys(job, order.keys())
 
     def happen(self, job: str, event: Event, reason: str = "", stage: Stage | None = None) -> bool:
         known = self._state.jobs.get(job)
-        if known is None or not allows(known.status, event) or (event is Event.CANCEL and self._is_sending(job)):
+        if known is None or not allows(known.status, event):
             return False
+        if event is Event.CANCEL and self._state.is_out(job):
+            self._state.wishes.add(job)
+            return False
+        self._state.wishes.discard(job)
         moved = replace(
             known, status=after(known.status, event), stage=stage or known.stage, reason=reason, attempts=0, memo="",
             wake_at=None, fence=known.fence + 1, updated=self._at,
@@ -127,25 +137,16 @@ class InMemoryLedger:
         self._state.remember(moved, event, reason, self._at)
         return True
 
-    def _is_sending(self, job: str) -> bool:
-        return any(d.job == job and d.status in ("sending", "delivered") for d in self._state.deliveries.values())
-
     def _forget_from(self, job: str, stage: Stage) -> None:
         later = STAGES[STAGES.index(stage) :]
         for key in [key for key in self._state.artifacts if key[0] == job and key[1] in later]:
             del self._state.artifacts[key]
         for place, delivery in self._state.deliveries.items():
-            if delivery.job == job:
-                self._state.deliveries[place] = replace(delivery, status="pending", attempts=0)
+            if delivery.job == job and delivery.status == "delivered":
+                self._state.deliveries[place] = replace(delivery, status="stale")
 
     def note(self, job: str, event: str, reason: str = "") -> None:
         self._state.remember(self._state.jobs[job], event, reason, self._at)
-
-    def add_tombstones(self, keys: Sequence[OrderKey]) -> None:
-        self._state.tombstones.update(keys)
-
-    def has_tombstone(self, keys: Sequence[OrderKey]) -> bool:
-        return any(key in self._state.tombstones for key in keys)
 
 
 class InMemoryStore:
@@ -187,15 +188,6 @@ class InMemoryStore:
         now = self._clock.now()
         due = (n for n in self.state.notifications.values() if n.status == "ready" and self.state.wake_at[n.id] <= now)
         return tuple(due)[:limit]
-
-    def record_artifact(self, claim: Claim, stage: Stage, inputs: str, content: str) -> None:
-        with self.lock:
-            self.state.require(claim)
-            self.state.artifacts.pop((claim.job.id, stage, inputs), None)
-            self.state.artifacts[claim.job.id, stage, inputs] = content
-
-    def artifact(self, job: str, stage: Stage, inputs: str) -> str | None:
-        return self.state.artifacts.get((job, stage, inputs))
 
     def latest_artifact(self, job: str, stage: Stage) -> str | None:
         found = [content for key, content in self.state.artifacts.items() if key[:2] == (job, stage)]

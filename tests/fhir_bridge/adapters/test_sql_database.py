@@ -56,7 +56,7 @@ def test_a_full_disk_is_unavailable_and_names_no_value(database: SqlDatabase) ->
     with pytest.raises(Unavailable) as caught, database.writing() as connection:
         connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
         connection.execute(
-            text("INSERT INTO tombstone VALUES ('k', 's', :value, 't')"),
+            text("INSERT INTO order_key VALUES ('k', 's', :value, 'j')"),
             [{"value": f"CANARY-{'x' * 900}{n}"} for n in range(99)],
         )
     assert "CANARY" not in str(caught.value)

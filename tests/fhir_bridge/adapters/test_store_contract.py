@@ -16,8 +16,8 @@ from fhir_bridge.adapters.sql_store import SqlStore
 from fhir_bridge.adapters.sqlite_queue import SqliteQueue
 from fhir_bridge.errors import StaleClaim
 from fhir_bridge.job import Event, Stage, Status
-from fhir_bridge.ports import Claim, JobQueue, JobStore, MessageKey, Move, Notification
-from mappings.order import Order, OrderControl, Priority
+from fhir_bridge.ports import Claim, JobQueue, JobStore, MessageKey, Move, Notification, StepArtifact
+from mappings.order import Order, OrderControl, OrderKey, Priority
 from tests.support.builders import an_order
 from tests.support.frozen_clock import FrozenClock
 
@@ -86,10 +86,19 @@ def test_an_order_is_found_by_any_of_its_keys(house: House) -> None:
     assert found == [job, job]
 
 
-def test_a_held_order_claims_no_keys(house: House) -> None:
-    house.take(an_order(), held="order.patient-conflict")
+def test_an_order_may_claim_other_keys_than_its_own(house: House) -> None:
+    key = OrderKey("conflict-accession", "urn:x|CANARY-1", "CANARY-A1")
     with house.store.transaction() as ledger:
+        job = ledger.add_order(an_order(), "hl7v2", held="order.patient-conflict", keys=[key])
         assert ledger.orders_by_keys(an_order().keys()) == ()
+        assert [known.job.id for known in ledger.orders_by_keys([key])] == [job]
+
+
+def test_a_key_stays_with_the_job_that_had_it_first(house: House) -> None:
+    first = house.take(an_order())
+    house.take(an_order(placer=None))
+    with house.store.transaction() as ledger:
+        assert [known.job.id for known in ledger.orders_by_keys(an_order().keys())] == [first]
 
 
 def test_a_failed_transaction_leaves_nothing(house: House) -> None:
@@ -150,12 +159,12 @@ def test_a_notification_put_off_is_due_when_its_time_has_come(house: House) -> N
     assert (before, [(n.id, n.attempts) for n in after]) == ((), [(number, 1)])
 
 
-def test_a_tombstone_is_found_by_any_key(house: House) -> None:
+def test_a_version_that_could_not_be_used_is_taken_again(house: House) -> None:
+    notification = Notification(0, "orders", "PUT", "ServiceRequest", "9", "2", "ready")
     with house.store.transaction() as ledger:
-        ledger.add_tombstones(an_order().keys())
-        ledger.add_tombstones(an_order().keys())
-        assert ledger.has_tombstone(an_order(placer=None).keys())
-        assert not ledger.has_tombstone(an_order("2").keys())
+        ledger.add_notification(notification, b"{}")
+        ledger.settle_notification(1, "quarantined", "fhir.not-found")
+        assert ledger.add_notification(notification, b"{}")
 
 
 def test_stat_overtakes_and_the_rest_goes_by_age(house: House) -> None:
@@ -181,13 +190,6 @@ def test_a_waiting_job_is_claimed_when_its_time_has_come(house: House) -> None:
     house.clock.advance(10)
     claim = house.claim()
     assert (early, claim.job.id, claim.job.stage, claim.job.memo) == (None, job, Stage.STUDY, "m")
-
-
-def test_a_waker_makes_a_waiting_job_run_now(house: House) -> None:
-    job = house.take(an_order())
-    house.queue.record(house.claim(), Move(Event.WAIT, Stage.STUDY, "", house.clock.now() + timedelta(hours=1)))
-    house.queue.wake(job)
-    assert house.claim().job.id == job
 
 
 def test_the_fence_grows_with_every_claim(house: House) -> None:
@@ -223,8 +225,8 @@ def test_a_job_that_is_lost_too_often_becomes_a_dead_letter(house: House) -> Non
     assert (house.queue.claim("w"), house.status(job)) == (None, Status.FAILED)
 
 
-def _record_artifact(house: House, claim: Claim) -> None:
-    house.store.record_artifact(claim, Stage.CONTEXT, "inputs", "content")
+def _record(house: House, claim: Claim) -> None:
+    house.queue.record(claim, Move(Event.ADVANCE, Stage.STUDY, artifact=StepArtifact("inputs", "content")))
 
 
 def _begin_delivery(house: House, claim: Claim) -> None:
@@ -235,7 +237,7 @@ def _renew(house: House, claim: Claim) -> None:
     house.queue.renew(claim)
 
 
-@pytest.mark.parametrize("write", [_record_artifact, _begin_delivery, _renew])
+@pytest.mark.parametrize("write", [_record, _begin_delivery, _renew])
 def test_every_write_of_a_worker_whose_job_was_cancelled_is_refused(house: House, write) -> None:  # type: ignore[no-untyped-def]
     job = house.take(an_order())
     claim = house.claim()
@@ -256,33 +258,75 @@ def test_a_cancel_comes_too_late_once_a_result_is_on_its_way(house: House) -> No
     assert (house.happen(job, Event.CANCEL), house.status(job)) == (False, Status.RUNNING)
 
 
+@pytest.mark.parametrize(
+    ("event", "status", "after"),
+    [
+        (Event.WAIT, "pending", Status.CANCELLED),  # it did not get out after all
+        (Event.HOLD, "pending", Status.CANCELLED),
+        (Event.WAIT, "sending", Status.WAITING),  # nobody knows: it is looked for first
+        (Event.FINISH, "delivered", Status.DONE),
+    ],
+)
+def test_a_cancel_that_came_too_late_is_kept_as_a_wish(house: House, event: Event, status: str, after: Status) -> None:
+    job = house.take(an_order())
+    claim = house.claim()
+    delivery = house.store.begin_delivery(claim, "fhir")
+    house.happen(job, Event.CANCEL)
+    house.store.end_delivery(claim, replace(delivery, status=status))
+    house.queue.record(claim, Move(event, Stage.DELIVER, wake_at=house.clock.now()))
+    assert house.status(job) is after
+
+
+def test_a_change_does_not_forget_that_a_result_may_be_out(house: House) -> None:
+    job = house.take(an_order())
+    house.store.begin_delivery(house.claim(), "fhir")
+    house.happen(job, Event.CHANGE, stage=Stage.CONTEXT)
+    assert house.happen(job, Event.CANCEL) is False
+
+
+def test_a_cancelled_job_can_be_ordered_anew(house: House) -> None:
+    job = house.take(an_order())
+    house.happen(job, Event.CANCEL)
+    assert (house.happen(job, Event.REPLAY, stage=Stage.CONTEXT), house.claim().job.id) == (True, job)
+
+
 def test_a_move_the_table_does_not_have_changes_nothing(house: House) -> None:
     job = house.take(an_order())
     assert (house.happen(job, Event.REPLAY), house.status(job)) == (False, Status.READY)
 
 
-def test_a_step_that_ran_on_the_same_inputs_is_known(house: House) -> None:
+def test_a_steps_artifact_counts_with_its_move(house: House) -> None:
+    job = house.take(an_order())
+    before = house.store.latest_artifact(job, Stage.CONTEXT)
+    _record(house, house.claim())
+    assert (before, house.store.latest_artifact(job, Stage.CONTEXT)) == (None, "content")
+
+
+def test_the_artifact_of_a_stale_worker_does_not_count(house: House) -> None:
     job = house.take(an_order())
     claim = house.claim()
-    house.store.record_artifact(claim, Stage.CONTEXT, "inputs", "content")
-    assert house.store.artifact(job, Stage.CONTEXT, "inputs") == "content"
-    assert house.store.artifact(job, Stage.CONTEXT, "other") is None
+    house.happen(job, Event.CANCEL)
+    with pytest.raises(StaleClaim):
+        _record(house, claim)
+    assert house.store.latest_artifact(job, Stage.CONTEXT) is None
+
+
+def _run_context(house: House, inputs: str, content: str) -> None:
+    house.queue.record(house.claim(), Move(Event.ADVANCE, Stage.STUDY, artifact=StepArtifact(inputs, content)))
 
 
 def test_the_latest_artifact_of_a_step_counts(house: House) -> None:
     job = house.take(an_order())
-    claim = house.claim()
     for inputs, content in (("a", "1"), ("b", "2"), ("a", "3")):
         house.clock.advance(1)
-        house.store.record_artifact(claim, Stage.CONTEXT, inputs, content)
+        house.happen(job, Event.CHANGE, stage=Stage.CONTEXT)
+        _run_context(house, inputs, content)
     assert house.store.latest_artifact(job, Stage.CONTEXT) == "3"
 
 
 def test_a_change_starts_the_job_anew_and_forgets_what_was_computed(house: House) -> None:
     job = house.take(an_order())
-    claim = house.claim()
-    house.store.record_artifact(claim, Stage.CONTEXT, "inputs", "content")
-    house.queue.record(claim, Move(Event.ADVANCE, Stage.STUDY))
+    _record(house, house.claim())
     house.happen(job, Event.CHANGE, "order.changed", Stage.CONTEXT)
     known = house.store.job(job)
     assert known is not None
@@ -314,7 +358,8 @@ def test_a_replay_delivers_again(house: House) -> None:
     house.store.end_delivery(claim, replace(begun, status="delivered"))
     house.queue.record(claim, Move(Event.FINISH, Stage.DELIVER))
     house.happen(job, Event.REPLAY, stage=Stage.CONTEXT)
-    assert [delivery.status for delivery in house.store.deliveries(job)] == ["pending"]
+    assert [delivery.status for delivery in house.store.deliveries(job)] == ["stale"]
+    assert house.store.begin_delivery(house.claim(), "fhir").status == "sending"
 
 
 def test_the_timeline_tells_what_happened(house: House) -> None:

@@ -23,6 +23,13 @@ def patient(*identifiers: tuple[str, str], reference: str = "") -> PatientIdenti
         (patient(("CANARY-1", "urn:a"), ("X", "urn:b")), patient(("X", "urn:b")), True),
         (patient(reference="Patient/1"), patient(reference="Patient/1"), True),
         (patient(), patient(), False),  # nothing known is no agreement
+        # the same insurance number, but two numbers in one hospital's system: two patients
+        (patient(("CANARY-1", "urn:a"), ("I", "urn:i")), patient(("CANARY-2", "urn:a"), ("I", "urn:i")), False),
+        (
+            patient(("CANARY-1", "urn:a"), reference="Patient/1"),
+            patient(("CANARY-2", "urn:a"), reference="Patient/1"),
+            False,
+        ),
     ],
 )
 def test_whether_two_arrivals_name_the_same_patient(
@@ -59,3 +66,15 @@ def test_enrichment_adds_and_never_overwrites() -> None:
 def test_a_change_overwrites_what_it_says_and_keeps_the_rest() -> None:
     result = changed(an_order(modality="DX"), an_order(modality="CR", accession=None, priority=Priority.STAT))
     assert (result.modality, result.accession, result.priority) == ("CR", an_order().accession, Priority.STAT)
+
+
+def test_a_bare_number_in_common_brings_no_identity_along() -> None:
+    known = an_order(patient=patient(("CANARY-1", "urn:a")))
+    arrived = an_order(patient=patient(("CANARY-1", ""), ("CANARY-99", "urn:other"), reference="Patient/B"))
+    assert enriched(known, arrived).patient == known.patient
+
+
+def test_a_proven_patient_brings_the_reference_along() -> None:
+    known = an_order(patient=patient(("CANARY-1", "urn:a")))
+    arrived = an_order(patient=patient(("CANARY-1", "urn:a"), reference="Patient/1"))
+    assert enriched(known, arrived).patient.reference == "Patient/1"

@@ -68,6 +68,7 @@ def _jobs() -> None:
         sa.Column("status", sa.String(), nullable=False),
         sa.Column("reason", sa.String(), nullable=False),
         sa.Column("memo", sa.String(), nullable=False),
+        sa.Column("wish", sa.String(), nullable=False),
         sa.Column("models", sa.String(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("losses", sa.Integer(), nullable=False),
@@ -93,14 +94,6 @@ def _jobs() -> None:
         sa.PrimaryKeyConstraint("kind", "system", "value"),
     )
     op.create_index(op.f("ix_order_key_job"), "order_key", ["job"], unique=False)
-    op.create_table(
-        "tombstone",
-        sa.Column("kind", sa.String(), nullable=False),
-        sa.Column("system", sa.String(), nullable=False),
-        sa.Column("value", sa.String(), nullable=False),
-        sa.Column("created", sa.String(32), nullable=False),
-        sa.PrimaryKeyConstraint("kind", "system", "value"),
-    )
 
 
 def _results() -> None:
