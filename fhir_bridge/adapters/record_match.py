@@ -1,6 +1,6 @@
 """Which Patient and which ServiceRequest is meant, and what of a patient's record is used: the rules, without a wire (DESIGN §4a). Pure."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 
 from fhir_bridge.adapters.fhir_client import literal
@@ -48,15 +48,16 @@ def patient_of(identity: PatientIdentity, search: Search, read: Read) -> Resourc
     """The one Patient that is meant.
 
     By the reference of the FHIR door, else by identifiers whose system is known, else by value alone if birth date and sex prove it. A
-    merged Patient leads to its survivor. Raises Refused `patient.not-found`, `patient.ambiguous`, `patient.mismatch`.
+    reference beside identifiers is proven by them: the order may have come by two doors. A merged Patient leads to its survivor.
+    Raises Refused `patient.not-found`, `patient.ambiguous`, `patient.mismatch`.
     """
     known = [identifier for identifier in identity.identifiers if identifier.system]
+    wanted = known or list(identity.identifiers)
     if identity.reference:
         candidates = [read(identity.reference)]
         if candidates[0]["resourceType"] != "Patient":
             raise Refused("patient.not-found", "subject", "the order is not about a Patient")
     else:
-        wanted = known or list(identity.identifiers)
         candidates = [
             patient for identifier in wanted for patient in search(identifier) if carries(patient, identifier)
         ]
@@ -66,8 +67,19 @@ def patient_of(identity: PatientIdentity, search: Search, read: Read) -> Resourc
     if len(survivors) > 1:
         raise Refused("patient.ambiguous", "Patient.identifier", f"{len(survivors)} patients have these identifiers")
     (patient,) = survivors.values()
-    _compare(identity, patient, proof_needed=not known and not identity.reference)
+    if identity.reference and wanted:
+        _require_numbers(wanted, (*candidates, patient))
+    _compare(identity, patient, proof_needed=bool(wanted) and not known)
     return patient
+
+
+def _require_numbers(wanted: Sequence[Identifier], patients: Iterable[Resource]) -> None:
+    """One of the order's identifiers must be there, and in no system of the order only others; of a merged patient, both resources count."""
+    numbers = {"identifier": [number for patient in patients for number in patient.get("identifier", ())]}
+    agreed = {identifier.system for identifier in wanted if carries(numbers, identifier)}
+    in_both = {identifier.system for identifier in wanted} & {number.get("system") for number in numbers["identifier"]}
+    if not agreed or in_both - agreed:
+        raise Refused("patient.mismatch", "Patient.identifier", "the resource has other identifiers than the order")
 
 
 def _survivor(patient: Resource, read: Read) -> Resource:
@@ -115,13 +127,15 @@ def _agrees_on_sex(ordered: str, kept: str) -> bool | None:
 
 
 def service_request_of(order: Order, patient: str, search: Search, read: Read) -> str:
-    """`ServiceRequest/id` of the order, by placer, then filler, then accession number; empty where there is none, or not exactly one.
+    """`ServiceRequest/id` of the order: the one it names, else by placer, filler or accession number; empty where there is none, or not one.
 
-    Raises Refused `patient.mismatch` where the order's own ServiceRequest is about someone else.
+    `patient` is a survivor (see `patient_of`): a request of one who was merged into it is the patient's too. Raises Refused `patient.mismatch` where the order's own ServiceRequest is about someone else.
     """
     if order.service_request:
         request = read(order.service_request)
-        if subject_of(request) != patient:
+        if not subject_of(request):
+            return ""  # by identifier or name only: nobody can tell whose it is
+        if not _is_about(request, patient, read):
             raise Refused("patient.mismatch", "ServiceRequest.subject", "the order is about another patient")
         return reference_to(request)
     for identifier in (order.placer, order.filler, order.accession):
@@ -132,7 +146,7 @@ def service_request_of(order: Order, patient: str, search: Search, read: Read) -
             for request in search(identifier)
             if carries(request, identifier) and request.get("status") != "entered-in-error"
         ]
-        ours = {reference_to(request) for request in found if subject_of(request) == patient}
+        ours = {reference_to(request) for request in found if _is_about(request, patient, read)}
         if len(ours) == 1:
             return ours.pop()
         if identifier.system and not ours and any(subject_of(request) for request in found):
@@ -140,6 +154,19 @@ def service_request_of(order: Order, patient: str, search: Search, read: Read) -
                 "patient.mismatch", "ServiceRequest.subject", "the order's identifier belongs to another patient's"
             )
     return ""
+
+
+def _is_about(request: Resource, patient: str, read: Read) -> bool:
+    """Whether the subject is this very patient, or was merged into it."""
+    subject = subject_of(request)
+    if subject == patient or not subject.startswith("Patient/"):
+        return subject == patient
+    try:
+        return literal(_successor(read(subject))) == patient
+    except Refused as refusal:
+        if refusal.code != "fhir.not-found":
+            raise
+        return False  # gone, or never there
 
 
 def study_of(patient: str, found: Iterable[Resource]) -> str:

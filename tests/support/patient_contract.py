@@ -150,6 +150,66 @@ class PatientContract:
         with refused("patient.mismatch"):
             hospital.record.find_patient(PatientIdentity(reference=f"Patient/{make.mark}-a", sex="male"))
 
+    def named(self, make: Resources, *numbers: tuple[str, str], of: str = "a", **known: Any) -> PatientIdentity:
+        """The resource by reference, and numbers beside it as (value, system)."""
+        identifiers = tuple(Identifier(value, system) for value, system in numbers)
+        return PatientIdentity(identifiers, reference=f"Patient/{make.mark}-{of}", **known)
+
+    def test_a_reference_counts_with_a_number_that_the_patient_has(self, hospital: Hospital, make: Resources) -> None:
+        hospital.store(make.patient())
+        numbers = (("CANARY-1", make.system), ("CANARY-8", make.system), ("CANARY-9", "urn:test:insurer"))
+        assert hospital.record.find_patient(self.named(make, *numbers))["id"] == f"{make.mark}-a"
+
+    @pytest.mark.parametrize(
+        "numbers",
+        [[("CANARY-2", "")], [("CANARY-1", ":other")], [("CANARY-1", ""), ("CANARY-3", ":second")]],
+        ids=["another number", "a number of another system", "one that fits and one that does not"],
+    )
+    def test_a_reference_to_a_patient_of_other_numbers_is_a_mismatch(
+        self, hospital: Hospital, make: Resources, numbers: list[tuple[str, str]]
+    ) -> None:
+        own = [{"system": make.system, "value": "CANARY-1"}, {"system": f"{make.system}:second", "value": "CANARY-2"}]
+        hospital.store(make.patient(identifier=own))
+        wanted = self.named(
+            make, *((value, make.system + end) for value, end in numbers), birth_date=BIRTH, sex="female"
+        )
+        with refused("patient.mismatch"):
+            hospital.record.find_patient(wanted)
+
+    def test_a_reference_counts_with_a_bare_number_and_birth_date_and_sex(
+        self, hospital: Hospital, make: Resources
+    ) -> None:
+        hospital.store(make.patient())
+        wanted = self.named(make, ("CANARY-1", ""), birth_date=BIRTH, sex="female")
+        assert hospital.record.find_patient(wanted)["id"] == f"{make.mark}-a"
+
+    @pytest.mark.parametrize(
+        ("value", "known"),
+        [("CANARY-2", {"birth_date": BIRTH, "sex": "female"}), ("CANARY-1", {"birth_date": BIRTH}), ("CANARY-1", {})],
+    )
+    def test_a_reference_with_a_bare_number_alone_is_a_mismatch(
+        self, hospital: Hospital, make: Resources, value: str, known: dict[str, Any]
+    ) -> None:
+        hospital.store(make.patient())
+        with refused("patient.mismatch"):
+            hospital.record.find_patient(self.named(make, (value, ""), **known))
+
+    @pytest.mark.parametrize("value", ["CANARY-1", "CANARY-2"])
+    def test_a_reference_to_a_merged_patient_counts_with_the_old_or_the_new_number(
+        self, hospital: Hospital, make: Resources, value: str
+    ) -> None:
+        link = {"type": "replaced-by", "other": {"reference": f"Patient/{make.mark}-b"}}
+        hospital.store(make.patient("b", "CANARY-2"), make.patient("a", active=False, link=[link]))
+        assert hospital.record.find_patient(self.named(make, (value, make.system)))["id"] == f"{make.mark}-b"
+
+    def test_a_reference_to_a_merged_patient_of_other_numbers_is_a_mismatch(
+        self, hospital: Hospital, make: Resources
+    ) -> None:
+        link = {"type": "replaced-by", "other": {"reference": f"Patient/{make.mark}-b"}}
+        hospital.store(make.patient("b", "CANARY-2"), make.patient("a", active=False, link=[link]))
+        with refused("patient.mismatch"):
+            hospital.record.find_patient(self.named(make, ("CANARY-3", make.system)))
+
     def test_a_merged_patient_leads_to_the_survivor(self, hospital: Hospital, make: Resources) -> None:
         link = {"type": "replaced-by", "other": {"reference": f"Patient/{make.mark}-b"}}
         hospital.store(make.patient("b", "CANARY-2"), make.patient("a", active=False, link=[link]))

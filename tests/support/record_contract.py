@@ -89,6 +89,43 @@ class OrderContract:
         with refused("patient.mismatch"):
             hospital.record.find_service_request(an_order(service_request=f"ServiceRequest/{make.mark}-r"), patient)
 
+    def merge(self, hospital: Hospital, make: Resources) -> None:
+        """a becomes b."""
+        link = {"type": "replaced-by", "other": {"reference": f"Patient/{make.mark}-b"}}
+        hospital.store(make.patient("a", active=False, link=[link]))
+
+    def test_a_named_request_of_a_merged_patient_is_the_survivors(
+        self, hospital: Hospital, make: Resources, patient: str
+    ) -> None:
+        hospital.store(self.request(make, "r", "CANARY-P"))
+        self.merge(hospital, make)
+        named = an_order(service_request=f"ServiceRequest/{make.mark}-r")
+        assert hospital.record.find_service_request(named, f"Patient/{make.mark}-b") == f"ServiceRequest/{make.mark}-r"
+
+    def test_a_numbered_request_of_a_merged_patient_is_the_survivors(
+        self, hospital: Hospital, make: Resources, patient: str
+    ) -> None:
+        hospital.store(self.request(make, "r", "CANARY-P"))
+        self.merge(hospital, make)
+        order = an_order(Identifier("CANARY-P", make.system))
+        assert hospital.record.find_service_request(order, f"Patient/{make.mark}-b") == f"ServiceRequest/{make.mark}-r"
+
+    def test_a_survivors_request_is_not_the_merged_patients(
+        self, hospital: Hospital, make: Resources, patient: str
+    ) -> None:
+        hospital.store(self.request(make, "r", "CANARY-P", of="b"))
+        self.merge(hospital, make)
+        with refused("patient.mismatch"):
+            hospital.record.find_service_request(an_order(service_request=f"ServiceRequest/{make.mark}-r"), patient)
+
+    def test_a_named_request_that_points_to_no_patient_is_none(
+        self, hospital: Hospital, make: Resources, patient: str
+    ) -> None:
+        subject = {"identifier": {"system": make.system, "value": "CANARY-1"}}
+        hospital.store(self.request(make, "r", "CANARY-P", subject=subject))
+        named = an_order(service_request=f"ServiceRequest/{make.mark}-r")
+        assert hospital.record.find_service_request(named, patient) == ""
+
     def study(self, make: Resources, of: str, uid: str) -> dict[str, Any]:
         identifier = [{"system": "urn:dicom:uid", "value": f"urn:oid:{uid}"}]
         return make.of({"id": f"{make.mark}-{of}"}, "ImagingStudy", "i", identifier=identifier)
