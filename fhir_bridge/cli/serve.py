@@ -30,7 +30,8 @@ def serve(settings: Settings) -> None:
         click.echo(f"serve: {error}", err=True)
         sys.exit(SET_UP)
     except OSError as error:
-        click.echo(f"serve: cannot listen: {os.strerror(error.errno or 0)}; see mllp.port and http.port", err=True)
+        why = os.strerror(error.errno) if error.errno else "the address is taken, or not this machine's"
+        click.echo(f"serve: cannot listen: {why}; see mllp.host, mllp.port, http.host, http.port", err=True)
         sys.exit(SET_UP)
 
 
