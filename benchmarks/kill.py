@@ -8,12 +8,13 @@ the end the server is left to finish, and each acknowledged order must have one 
 Observations, on its own patient. Prints one JSON object; exit code 1 if anything was lost, doubled, or left unfinished.
 
 A process killed survives in the page cache what a power cut would not: that nothing is acknowledged before its fsync is shown by
-tests/acceptance/test_durable_answer.py. The goal for the first answer after a restart is 2 s, from the start of the process.
+tests/acceptance/test_durable_answer.py. Do not edit the code meanwhile: each restart runs what it finds. The goal for the first answer after a restart is 2 s, from the start of the process.
 """
 
 import argparse
 import json
 import random
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -36,6 +37,7 @@ def main() -> int:
     def tell(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # leave no server behind
     with tempfile.TemporaryDirectory(prefix="kill-") as temporary, start_fhir_peer("hapi", HAPI_WORK, tell) as hapi:
         folder = arguments.folder or Path(temporary)
         figures = KillRun(hapi.base_url, folder, arguments.kills, arguments.seed, tell).run()
