@@ -2,13 +2,14 @@
 
     python benchmarks/kill.py [--kills 1000] [--seed 1] [--folder DIR]
 
-`serve` and its model process are killed by SIGKILL while they start, take orders, work and write results to a real HAPI FHIR server, and are
-started again at once. Three senders resend each message, the same bytes, until it has its AA; some repeat what has its AA already. At
-the end the server is left to finish, and each acknowledged order must have one job, one DiagnosticReport and its usual
-Observations, on its own patient. Prints one JSON object; exit code 1 if anything was lost, doubled, or left unfinished.
+`serve` and its model process are killed by SIGKILL while they start, take orders, work and write results to a real HAPI FHIR
+server, and are started again at once. Three senders resend each message, the same bytes, until it has its AA; some repeat what has
+its AA already. At the end the server is left to finish, and each acknowledged order must have one job, one DiagnosticReport and its
+usual Observations, on its own patient. Prints one JSON object; exit code 1 if anything was lost, doubled, or left unfinished.
 
-A process killed survives in the page cache what a power cut would not: that nothing is acknowledged before its fsync is shown by
-tests/acceptance/test_durable_answer.py. Do not edit the code meanwhile: each restart runs what it finds. The goal for the first answer after a restart is 2 s, from the start of the process.
+What a killed process wrote survives in the page cache, a power cut would take it: that nothing is acknowledged before its fsync is
+shown by tests/acceptance/test_durable_answer.py. The goal for the first answer after a restart is 2 s, from the start of the
+process. Do not edit the code meanwhile: each restart runs what it finds.
 """
 
 import argparse
