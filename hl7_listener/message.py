@@ -19,6 +19,8 @@ _FIRST_END = re.compile(rb"[\r\n]")
 _CR_SEGMENT = re.compile(rb"\n?([^\r]+)")  # an LF inside a field belongs to it, one after the CR does not
 _LF_SEGMENT = re.compile(rb"([^\r\n]+)")
 
+_BLANK = b"\r\n\0 \t"  # of a line that is no segment; any other byte is text, and kept
+
 
 class Segment:
     """One segment: a stretch of the message's bytes."""
@@ -159,7 +161,7 @@ class Message:
         first = _FIRST_END.search(self.raw, header_start(self.raw))
         pattern = _LF_SEGMENT if first and first[0] == b"\n" else _CR_SEGMENT
         spans = (match.span(1) for match in pattern.finditer(self.guarded, header_start(self.raw)))
-        return tuple(Segment(self, start, end) for start, end in spans if self.raw[start:end].strip())
+        return tuple(Segment(self, start, end) for start, end in spans if self.raw[start:end].strip(_BLANK))
 
     def text_of(self, span: Span) -> str:
         """The decoded, unescaped text of some of the bytes."""

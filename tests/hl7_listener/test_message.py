@@ -47,7 +47,7 @@ def test_no_text_can_make_it_lose_anything(lines: list[str], end: str) -> None:
     message = Message(raw)
 
     assert rebuilt(message) == raw
-    expected = [line.encode() for line in lines if line.encode().strip()]
+    expected = [line.encode() for line in lines if line.encode().strip(b"\0 \t")]  # a form feed is text
     assert [raw[s.start : s.end] for s in message.segments[1:]] == expected
 
 
