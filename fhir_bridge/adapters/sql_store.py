@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from fhir_bridge.adapters import sql_tables as t
 from fhir_bridge.adapters.sql_database import SqlDatabase
@@ -112,10 +113,14 @@ class SqlStore:
             )
 
 
-def check_fence(connection: Connection, claim: Claim) -> str:
-    """What somebody wished meanwhile. Raises StaleClaim where the job is no longer this claim's."""
-    query = select(t.job.c.fence, t.job.c.status, t.job.c.wish).where(t.job.c.id == claim.job.id)
-    row = connection.execute(query).first()
+_FENCE = select(t.job.c.fence, t.job.c.status, t.job.c.wish, t.job.c.losses, t.job.c.models).where(
+    t.job.c.id == bindparam("this")
+)
+
+
+def check_fence(connection: Connection, claim: Claim) -> Any:
+    """The job's row: wish, losses, models. Raises StaleClaim where the job is no longer this claim's."""
+    row = connection.execute(_FENCE, {"this": claim.job.id}).first()
     if row is None or row.fence != claim.fence or row.status != Status.RUNNING:
         raise StaleClaim(claim.job.id)
-    return str(row.wish)
+    return row

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, bindparam, delete, exists, insert, or_, select, update
+from sqlalchemy import BindParameter, Connection, and_, bindparam, delete, exists, insert, or_, select, update
 
 from fhir_bridge.adapters import sql_tables as t
 from fhir_bridge.adapters.sql_database import SqlDatabase
@@ -16,6 +16,37 @@ from fhir_bridge.adapters.sql_rows import JOB_COLUMNS, add_history, is_out, job_
 from fhir_bridge.adapters.sql_store import check_fence
 from fhir_bridge.job import Event, Job, Stage, Status, after
 from fhir_bridge.ports import Claim, Clock, Move, StepArtifact
+
+# The statements of every step, built once: building them costs more than SQLite takes to run them.
+_J, _OTHER = t.job.c, t.job.alias()
+_NOW: BindParameter[Any] = bindparam("now")
+_WAITS = and_(_J.status == Status.WAITING, _J.wake_at <= _NOW)
+_EXPIRED = and_(_J.status == Status.RUNNING, _J.lease_until < _NOW)
+_BUSY = exists().where(_OTHER.c.patient_key == _J.patient_key, _OTHER.c.status == Status.RUNNING)
+_ANYTHING = select(_J.id).where(or_(_J.status == Status.READY, _WAITS, _EXPIRED)).limit(1)
+_WAKE_DUE = update(t.job).where(_WAITS).values(status=after(Status.WAITING, Event.WAKE), wake_at=None)
+_SELECT_EXPIRED = select(*JOB_COLUMNS).where(_EXPIRED)
+_SELECT_RUNNING = select(*JOB_COLUMNS).where(_J.status == Status.RUNNING)
+# The most urgent, oldest job that may run and whose patient has no other one running: read in the order of the index, up to the first.
+_READY = select(*JOB_COLUMNS).where(_J.status == Status.READY, ~_BUSY).order_by(_J.urgency, _J.sequence).limit(1)
+_THIS = _J.id == bindparam("this")
+_LEASE = (
+    update(t.job)
+    .where(_THIS)
+    .values({name: bindparam(name) for name in ("status", "fence", "worker", "updated", "wake_at", "lease_until")})
+)
+_RENEW = update(t.job).where(_THIS).values(lease_until=bindparam("until"))
+_RECORD = (
+    update(t.job)
+    .where(_THIS)
+    .values({name: bindparam(name) for name in
+             ("status", "stage", "reason", "attempts", "memo", "wake_at", "lease_until", "updated", "losses", "models")})
+)  # fmt: skip
+_A = t.artifact.c
+_FORGET_ARTIFACT = delete(t.artifact).where(
+    _A.job == bindparam("job"), _A.stage == bindparam("stage"), _A.inputs == bindparam("inputs")
+)
+_ADD_ARTIFACT = insert(t.artifact)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +61,7 @@ class SqliteQueue:
     def claim(self, worker: str) -> Claim | None:
         now = self.clock.now()
         with self.database.reading() as connection:  # an idle worker writes nothing
-            if connection.execute(_claimable(now)).first() is None:
+            if connection.execute(_ANYTHING, {"now": now}).first() is None:
                 return None
         with self.database.writing() as connection:
             self._take_over_expired(connection, now)
@@ -45,7 +76,7 @@ class SqliteQueue:
         fence, status = known.fence + 1, after(known.status, Event.CLAIM)
         values = {"status": status, "fence": fence, "worker": worker, "updated": now, "wake_at": None}
         lease_until = now + timedelta(seconds=self.lease_seconds)
-        connection.execute(update(t.job).where(t.job.c.id == known.id).values(**values, lease_until=lease_until))
+        connection.execute(_LEASE, values | {"this": known.id, "lease_until": lease_until})
         add_history(connection, known.id, now, Event.CLAIM, known.stage, status)
         return Claim(replace(known, status=status, fence=fence, wake_at=None), fence)
 
@@ -53,18 +84,19 @@ class SqliteQueue:
         until = self.clock.now() + timedelta(seconds=self.lease_seconds)
         with self.database.writing() as connection:
             check_fence(connection, claim)
-            connection.execute(update(t.job).where(t.job.c.id == claim.job.id).values(lease_until=until))
+            connection.execute(_RENEW, {"this": claim.job.id, "until": until})
 
     def record(self, claim: Claim, move: Move) -> None:
         job, now = claim.job.id, self.clock.now()
         with self.database.writing() as connection:
-            wish = check_fence(connection, claim)
+            fenced = check_fence(connection, claim)
             if move.artifact:
                 _add_artifact(connection, claim, move.artifact, now)
-            if wish and move.event is not Event.FINISH and not is_out(connection, job):
+            if fenced.wish and move.event is not Event.FINISH and not is_out(connection, job):
                 move = Move(Event.CANCEL, move.stage, "order.cancelled")
             status = after(Status.RUNNING, move.event)
             values = {
+                "this": job,
                 "status": status,
                 "stage": move.stage,
                 "reason": move.reason,
@@ -73,25 +105,22 @@ class SqliteQueue:
                 "wake_at": move.wake_at,
                 "lease_until": None,
                 "updated": now,
+                "losses": fenced.losses if move.event is Event.WAIT else 0,
+                "models": fenced.models if move.models is None else words(move.models),
             }
-            if move.event is not Event.WAIT:
-                values["losses"] = 0
-            if move.models is not None:
-                values["models"] = words(move.models)
-            connection.execute(update(t.job).where(t.job.c.id == job).values(values))
+            connection.execute(_RECORD, values)
             add_history(connection, job, now, move.event, move.stage, status, move.reason)
 
     def take_over(self) -> int:
         """All running jobs are nobody's: for the one process that holds the data folder, at its start. Returns how many."""
         now = self.clock.now()
         with self.database.writing() as connection:
-            rows = connection.execute(select(*JOB_COLUMNS).where(t.job.c.status == Status.RUNNING)).all()
+            rows = connection.execute(_SELECT_RUNNING).all()
             self._lose(connection, rows, now)
         return len(rows)
 
     def _take_over_expired(self, connection: Connection, now: datetime) -> None:
-        expired = and_(t.job.c.status == Status.RUNNING, t.job.c.lease_until < now)
-        self._lose(connection, connection.execute(select(*JOB_COLUMNS).where(expired)).all(), now)
+        self._lose(connection, connection.execute(_SELECT_EXPIRED, {"now": now}).all(), now)
 
     def _lose(self, connection: Connection, rows: Iterable[Any], now: datetime) -> None:
         for row in rows:
@@ -108,41 +137,6 @@ class SqliteQueue:
 
 def _add_artifact(connection: Connection, claim: Claim, artifact: StepArtifact, now: datetime) -> None:
     """In place of one made of the same inputs before."""
-    stage, a = claim.job.stage, t.artifact.c
-    same = a.job == claim.job.id, a.stage == stage, a.inputs == artifact.inputs
-    connection.execute(delete(t.artifact).where(*same))
-    values = {
-        "job": claim.job.id,
-        "stage": stage,
-        "inputs": artifact.inputs,
-        "content": artifact.content,
-        "created": now,
-    }
-    connection.execute(insert(t.artifact).values(values))
-
-
-_OTHER = t.job.alias()
-_BUSY = exists().where(_OTHER.c.patient_key == t.job.c.patient_key, _OTHER.c.status == Status.RUNNING)
-# The most urgent, oldest job that may run and whose patient has no other one running: read in the order of the index, up to the first.
-_READY = (
-    select(*JOB_COLUMNS)
-    .where(t.job.c.status == Status.READY, ~_BUSY)
-    .order_by(t.job.c.urgency, t.job.c.sequence)
-    .limit(1)
-)
-_WAKE_DUE = (
-    update(t.job)
-    .where(t.job.c.status == Status.WAITING, t.job.c.wake_at <= bindparam("now"))
-    .values(status=after(Status.WAITING, Event.WAKE), wake_at=None)
-)
-
-
-def _claimable(now: datetime) -> Select[Any]:
-    """Anything to do at all? Three index look-ups."""
-    c = t.job.c
-    due = or_(
-        c.status == Status.READY,
-        and_(c.status == Status.WAITING, c.wake_at <= now),
-        and_(c.status == Status.RUNNING, c.lease_until < now),
-    )
-    return select(c.id).where(due).limit(1)
+    place = {"job": claim.job.id, "stage": claim.job.stage, "inputs": artifact.inputs}
+    connection.execute(_FORGET_ARTIFACT, place)
+    connection.execute(_ADD_ARTIFACT, place | {"content": artifact.content, "created": now})
