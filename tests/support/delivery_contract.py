@@ -1,19 +1,23 @@
 """What every `ports.ReportDelivery` does. Subclasses give a `place`; the names of the tests are the contract."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Protocol
 from uuid import uuid4
 
+import pytest
+
 from fhir_bridge.adapters.fhir_client import FhirClient, token
 from fhir_bridge.adapters.fhir_delivery import FhirDelivery
 from fhir_bridge.adapters.in_memory.delivery import InMemoryDelivery
+from fhir_bridge.errors import Refused
 from fhir_bridge.ports import Receipt, ReportDelivery
 from mappings.fhir_report import Publisher
 from mappings.finding import Report, ReportOutcome
 from mappings.order import Identifier
-from tests.support.hospitals import Resources, ServerHospital
+from tests.support.hospitals import Resource, Resources, ServerHospital
 from tests.support.shown_jobs import a_report
 
 PUBLISHER = Publisher("Practice Hospital", Identifier("radiology", "urn:test:organizations"))
@@ -79,31 +83,108 @@ class ServerPlace:
         return [(f"{r['resourceType']}/{r['id']}", r["meta"]["versionId"]) for r in self.resources(report)]
 
 
+NOT_ANALYSED: dict[str, Any] = {
+    "outcome": ReportOutcome.NOT_ANALYSED,
+    "findings": (),
+    "reason": "scope.age",
+    "reason_text": "Too old.",
+}
+
+
+def run_again(report: Report, **changes: Any) -> Report:
+    """The same job's report of an hour later."""
+    return replace(report, issued=report.issued + timedelta(hours=1), **{"caveats": ("Another.",), **changes})
+
+
+class Meanwhile(FhirClient):
+    """Lets something happen on the server just before our first transaction gets there."""
+
+    def __init__(self, base_url: str, happens: Callable[[], object]) -> None:
+        super().__init__(base_url)
+        self._happens: list[Callable[[], object]] = [happens]
+
+    def transaction(self, bundle: Resource) -> Resource:
+        while self._happens:
+            self._happens.pop()()
+        return super().transaction(bundle)
+
+
 class ServerDeliveryContract:
-    """What only a server with Observations can show."""
+    """What only a server with Observations and versions can show."""
+
+    def sign(self, place: ServerPlace, report: Report, kind: str, status: str = "final") -> None:
+        """A person takes what we wrote as theirs."""
+        for kept in place.resources(report):
+            if kept["resourceType"] == kind:
+                place.client.update(f"{kind}/{kept['id']}", kept | {"status": status})
+
+    @pytest.mark.parametrize("kind", ["DiagnosticReport", "Observation"])
+    def test_what_is_signed_between_our_look_and_our_transaction_stays(self, place: ServerPlace, kind: str) -> None:
+        report = place.report()
+        place.delivery.deliver(report)
+        with (
+            Meanwhile(place.client.base_url, lambda: self.sign(place, report, kind)) as client,
+            pytest.raises(Refused) as caught,
+        ):
+            FhirDelivery(client, PUBLISHER).deliver(run_again(report))
+        assert (caught.value.code, caught.value.where) == ("fhir.report-signed", f"{kind}.status")
+        signed = [r for r in place.resources(report) if r["resourceType"] == kind]
+        assert {(r["status"], r["meta"]["versionId"]) for r in signed} == {("final", "2")}
+
+    def test_what_is_made_and_signed_between_our_look_and_our_first_transaction_stays(self, place: ServerPlace) -> None:
+        report = place.report()
+
+        def overtaken() -> None:
+            place.delivery.deliver(run_again(report))
+            self.sign(place, report, "DiagnosticReport")
+
+        with Meanwhile(place.client.base_url, overtaken) as client, pytest.raises(Refused) as caught:
+            FhirDelivery(client, PUBLISHER).deliver(report)
+        assert caught.value.code == "fhir.report-signed"
+        (kept,) = [r for r in place.resources(report) if r["resourceType"] == "DiagnosticReport"]
+        assert (kept["status"], kept["meta"]["versionId"]) == ("final", "2")
+
+    @pytest.mark.parametrize("first", [True, False])
+    def test_a_run_that_is_overtaken_on_its_way_is_superseded(self, place: ServerPlace, first: bool) -> None:
+        report = place.report()
+        if not first:
+            place.delivery.deliver(replace(report, issued=report.issued - timedelta(hours=1)))
+        newer = run_again(report)
+        with Meanwhile(place.client.base_url, lambda: place.delivery.deliver(newer)) as client:
+            assert FhirDelivery(client, PUBLISHER).deliver(report).detail == "superseded"
+        assert place.delivery.deliver(newer).detail == "unchanged"
+
+    @pytest.mark.parametrize("status", ["final", "amended", "corrected"])
+    @pytest.mark.parametrize("changes", [{}, NOT_ANALYSED], ids=["written again", "withdrawn"])
+    def test_a_signed_result_is_neither_written_over_nor_withdrawn(
+        self, place: ServerPlace, changes: dict[str, Any], status: str
+    ) -> None:
+        report = place.report()
+        place.delivery.deliver(report)
+        self.sign(place, report, "Observation", status)
+        kept = place.kept(report)
+        with pytest.raises(Refused) as caught:
+            place.delivery.deliver(run_again(report, **changes))
+        assert (caught.value.code, caught.value.where) == ("fhir.report-signed", "Observation.status")
+        assert place.kept(report) == kept
+
+    def test_an_update_points_to_the_same_resources(self, place: ServerPlace) -> None:
+        report = place.report()
+        place.delivery.deliver(report)
+        links = [kept.get("result") for kept in place.resources(report)]
+        place.delivery.deliver(run_again(report))
+        assert [kept.get("result") for kept in place.resources(report)] == links
 
     def test_a_result_that_a_run_again_no_longer_has_is_withdrawn(self, place: ServerPlace) -> None:
         report = place.report()
         place.delivery.deliver(report)
-        refused = {
-            "outcome": ReportOutcome.NOT_ANALYSED,
-            "findings": (),
-            "reason": "scope.age",
-            "reason_text": "Too old.",
-        }
-        place.delivery.deliver(replace(report, **refused))
+        place.delivery.deliver(replace(report, **NOT_ANALYSED))
         statuses = {r["status"] for r in place.resources(report) if r["resourceType"] == "Observation"}
         assert statuses == {"entered-in-error"}
 
     def test_a_withdrawn_result_comes_back_when_a_later_run_has_it_again(self, place: ServerPlace) -> None:
         report = place.report()
-        refused = {
-            "outcome": ReportOutcome.NOT_ANALYSED,
-            "findings": (),
-            "reason": "scope.age",
-            "reason_text": "Too old.",
-        }
-        for version in (report, replace(report, **refused), report):
+        for version in (report, replace(report, **NOT_ANALYSED), report):
             place.delivery.deliver(version)
         statuses = {r["status"] for r in place.resources(report) if r["resourceType"] == "Observation"}
         assert statuses == {"preliminary"}
@@ -128,21 +209,27 @@ class DeliveryContract:
         report = place.report()
         first = place.delivery.deliver(report)
         version = dict(place.kept(report))[first.reference]
-        again = replace(report, issued=report.issued + timedelta(hours=1), caveats=("Another.",))
+        again = run_again(report)
         second = place.delivery.deliver(again)
         assert second == Receipt(first.reference, "updated")
         kept = dict(place.kept(again))
         assert kept[second.reference] != version
         assert len(kept) == len(place.kept(report))
 
+    def test_a_late_report_of_an_earlier_run_is_superseded(self, place: Place) -> None:
+        report = place.report()
+        newer = run_again(report)
+        first = place.delivery.deliver(newer)
+        kept = place.kept(newer)
+        assert place.delivery.deliver(report) == Receipt(first.reference, "superseded")
+        assert place.kept(newer) == kept
+
     def test_two_jobs_have_two_results(self, place: Place) -> None:
         one, two = place.report(), place.report()
         assert place.delivery.deliver(one).reference != place.delivery.deliver(two).reference
 
     def test_a_study_that_was_not_analysed_is_reported_as_such(self, place: Place) -> None:
-        report = replace(
-            place.report(), outcome=ReportOutcome.NOT_ANALYSED, findings=(), reason="scope.age", reason_text="Too old."
-        )
+        report = replace(place.report(), **NOT_ANALYSED)
         assert place.delivery.deliver(report).reference in dict(place.kept(report))
 
     def test_deliveries_at_the_same_time_make_one_result(self, place: Place) -> None:

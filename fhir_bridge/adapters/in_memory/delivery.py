@@ -10,7 +10,7 @@ from mappings.finding import Report
 
 @dataclass(slots=True)
 class InMemoryDelivery:
-    """The port `ReportDelivery`; `versions` holds every differing report of a job, in order. Every delivery raises `outage` while it is set."""
+    """The port `ReportDelivery`; `versions` holds every report of a job that was not as the one before, nor older. Every delivery raises `outage` while it is set."""
 
     destination: str = "memory"
     outage: BridgeError | None = None
@@ -25,6 +25,8 @@ class InMemoryDelivery:
             detail = "updated" if versions else "created"
             if versions and versions[-1] == report:
                 detail = "unchanged"
+            elif versions and report.issued < versions[-1].issued:
+                detail = "superseded"
             else:
                 versions.append(report)
         return Receipt(f"DiagnosticReport/{report.job}", detail)
