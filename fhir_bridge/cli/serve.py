@@ -17,6 +17,7 @@ from fhir_bridge.server import Server, sole_owner
 from fhir_bridge.settings import Settings
 
 DRAIN_SECONDS = 20
+SWITCH_SECONDS = 0.0005
 
 
 @click.command(epilog="Example: fhir-bridge serve --data-dir data --set fhir.base_url=http://localhost:8080/fhir")
@@ -36,6 +37,8 @@ def serve(settings: Settings) -> None:
 
 
 def _serve(settings: Settings) -> None:
+    # SQLite gives the interpreter lock back at every statement; with the default of 5 ms the intake waits for it, not for the disk
+    sys.setswitchinterval(SWITCH_SECONDS)
     stopping = threading.Event()
 
     def stop(number: int, _: FrameType | None) -> None:
