@@ -161,3 +161,16 @@ def test_an_order_without_a_fhir_server_is_held_and_says_why(server: ServeProces
         assert send(client, 1).code == "AA"
     held = until(lambda: [job for job in server.jobs() if job["status"] == "held"], "the job is held")
     assert [(job["placer"], job["reason"]) for job in held] == [(placer(1), "fhir.not-configured")]
+
+
+def test_a_server_that_cannot_start_ends_and_has_no_door_open(tmp_path: Path) -> None:
+    secrets = tmp_path / "data" / "secrets"
+    secrets.mkdir(parents=True)
+    (secrets / "vault.key").write_text("ab" * 32)
+    (secrets / "vault.key").chmod(0o644)  # others could read it
+    command = [sys.executable, "-m", "fhir_bridge", "serve", "--data-dir", str(tmp_path / "data")]
+    ended = subprocess.run(
+        [*command, "--set", "mllp.port=0", "--set", "http.port=0"], capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 2
+    assert "deid.key-permissions" in ended.stderr
