@@ -63,7 +63,7 @@ class Kit:
         """What an earlier step stored. Raises Refused `store.artifact-missing`."""
         digest = self.store.latest_artifact(job.id, stage)
         if digest is None:
-            raise Refused("store.artifact-missing", stage, "an earlier step has no stored result; replay the job")
+            raise Refused("store.artifact-missing", stage, "this step has no stored result; replay the job --from it")
         return self.artifacts.get(job.id, stage, digest)
 
 
@@ -155,13 +155,13 @@ def analyse(claim: Claim, kit: Kit) -> Next:
     """The quality gate and the models, in their own process."""
     crossed = encoding.load(Crossed, kit.read(claim.job, Stage.DEIDENTIFY))
     crossing = reopen(crossed.manifest, kit.artifacts.folder(claim.job.id, identified=False) / crossed.folder)
-    into = _folder(claim, kit, "analysis", identified=False)
+    into, guard = _folder(claim, kit, "analysis", identified=False), kit.predictor.guard
     predictions = tuple(
         replace(prediction, picture=f"{into.name}/{prediction.picture}" if prediction.picture else "")
         for prediction in kit.predictor.analyse(crossing.study, kit.models, into)
     )
     models = tuple(prediction.model for prediction in predictions)
-    return Next(encoding.dump(predictions, encoding.PREDICTIONS), models, f"model.guard-{kit.predictor.guard}")
+    return Next(encoding.dump(predictions, encoding.PREDICTIONS), models, f"model.guard-{guard}")
 
 
 def report(claim: Claim, kit: Kit) -> Next:

@@ -10,12 +10,12 @@ from fhir_bridge.intake import IntakePolicy, accept_order
 from fhir_bridge.job import Event
 from fhir_bridge.ports import ClinicalRecord, Clock, JobStore, Notification
 from fhir_bridge.study import Resource
+from mappings.fhir_observations import is_ours
 from mappings.fhir_order import order_from
 from mappings.order import Order, OrderKey
 
 RETRY_SECONDS = (1, 2, 5, 10, 30, 60)
 NOT_FOUND, NOT_FOUND_ATTEMPTS = "fhir.not-found", 3
-OWN_TAG = ("urn:fhir-bridge:tag", "ai-result")
 _REFERENCE = re.compile(r"(?:^|/)([A-Z][A-Za-z]{1,63}/[A-Za-z0-9\-.]{1,64})(?:/_history/[^/]*)?$")
 
 
@@ -98,12 +98,6 @@ class Inbox:
                 )
             else:
                 ledger.settle_notification(notification.id, "quarantined", f"{error.code} {error.error_id}".strip())
-
-
-def is_ours(resource: Resource) -> bool:
-    """Our own results trigger Subscriptions too: they bear our tag."""
-    tags = resource.get("meta", {}).get("tag", ())
-    return any((tag.get("system"), tag.get("code")) == OWN_TAG for tag in tags)
 
 
 def _is_imaging(request: Resource, wanted: frozenset[str]) -> bool:

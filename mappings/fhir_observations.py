@@ -40,9 +40,17 @@ def ai_meta(*, label: bool) -> Json:
     return {"security": [security], **own_meta()} if label else own_meta()
 
 
+OWN_TAG = (code_system.OWN_TAGS, "ai-result")  # system and code in `meta.tag` of everything we write
+
+
+def is_ours(resource: Json) -> bool:
+    """Whether we wrote the resource: our own results must neither trigger us nor count as what the hospital knows."""
+    return any((tag.get("system"), tag.get("code")) == OWN_TAG for tag in resource.get("meta", {}).get("tag", ()))
+
+
 def own_meta() -> Json:
     """`meta` of whatever we write: our tag, so that subscriptions can leave it out (`_tag:not`)."""
-    return {"tag": [coding(own_code("ai-result", code_system.OWN_TAGS))]}
+    return {"tag": [coding(own_code(OWN_TAG[1], OWN_TAG[0]))]}
 
 
 def _named(report: Report, output: str) -> str:

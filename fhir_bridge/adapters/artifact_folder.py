@@ -37,10 +37,12 @@ class ArtifactFolder:
             content = self._path(job, stage, digest).read_bytes()
         except FileNotFoundError:
             raise Refused(
-                "store.artifact-missing", stage, "a stored result of this step is gone; replay the job"
+                "store.artifact-missing", stage, "a stored result of this step is gone; replay the job --from it"
             ) from None
         if hashlib.sha256(content).hexdigest() != digest:
-            raise Refused("store.artifact-damaged", stage, "a stored result of this step has changed; replay the job")
+            raise Refused(
+                "store.artifact-damaged", stage, "a stored result of this step has changed; replay the job --from it"
+            )
         return content
 
     def folder(self, job: str, *, identified: bool) -> Path:

@@ -9,8 +9,9 @@ from urllib.parse import quote
 
 from fhir_bridge.adapters.fhir_client import FhirClient
 from fhir_bridge.adapters.fhir_transport import FHIR_JSON
-from fhir_bridge.adapters.record_match import OWN_TAG, reference_to
+from fhir_bridge.adapters.record_match import reference_to
 from fhir_bridge.study import Resource
+from mappings.fhir_observations import OWN_TAG
 
 NOT_OURS = f"_tag:not={OWN_TAG[0]}|{OWN_TAG[1]}"  # our own results must not call us
 _REASON = "Imaging AI: orders and studies to analyse"

@@ -6,7 +6,7 @@ from datetime import date
 from fhir_bridge.adapters.fhir_client import literal
 from fhir_bridge.errors import Refused
 from fhir_bridge.study import Resource
-from mappings.code_system import OWN_TAGS
+from mappings.fhir_observations import is_ours
 from mappings.order import Identifier, Order, PatientIdentity
 
 Search = Callable[[Identifier], Iterable[Resource]]
@@ -21,7 +21,6 @@ CONTEXT_TYPES: dict[str, tuple[str, ...]] = {  # resource type -> the elements t
     "DiagnosticReport": ("effectiveDateTime", "effectivePeriod", "issued"),
     "ImagingStudy": ("started",),
 }
-OWN_TAG = (OWN_TAGS, "ai-result")  # system, code: `meta.tag` of everything we write
 _SEXES = ("male", "female", "other")
 
 
@@ -186,7 +185,7 @@ def usable(resources: Iterable[Resource], patient: str) -> tuple[Resource, ...]:
     for resource in resources:
         if subject_of(resource) != patient:
             raise Refused("patient.mismatch", resource["resourceType"], "the server sent a resource of another patient")
-        if not _is_void(resource) and not is_our_result(resource):
+        if not _is_void(resource) and not is_ours(resource):
             kept.append(resource)
     return tuple(sorted(kept, key=_dated, reverse=True))
 
@@ -194,11 +193,6 @@ def usable(resources: Iterable[Resource], patient: str) -> tuple[Resource, ...]:
 def _is_void(resource: Resource) -> bool:
     codings = (resource.get("verificationStatus") or {}).get("coding", ())
     return resource.get("status") == "entered-in-error" or any(c.get("code") == "entered-in-error" for c in codings)
-
-
-def is_our_result(resource: Resource) -> bool:
-    """Whether we wrote it, by its tag."""
-    return any((kept.get("system"), kept.get("code")) == OWN_TAG for kept in resource.get("meta", {}).get("tag", ()))
 
 
 def _dated(resource: Resource) -> str:
