@@ -21,7 +21,12 @@ def proven(known: PatientIdentity, arrived: PatientIdentity) -> bool:
     """The same patient by more than a bare number, which another authority may have given to somebody else."""
     if known.reference and known.reference == arrived.reference:
         return True
-    return any(_agree(left, right) and left.system for left in known.identifiers for right in arrived.identifiers if right.system)
+    return any(
+        _agree(left, right) and left.system
+        for left in known.identifiers
+        for right in arrived.identifiers
+        if right.system
+    )
 
 
 def contradicts(known: Order, arrived: Order) -> bool:
