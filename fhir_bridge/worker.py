@@ -116,7 +116,7 @@ class Worker:
         while not self._stopping.is_set():
             turn = attempt(lambda: once(name))
             if turn.error is not None:
-                log.event("worker.store-trouble", worker=name, code=turn.error.code, where=turn.error.where,
+                log.event("worker.store-trouble", worker=name, code=turn.error.code, reason=turn.error.explanation,
                           error_id=turn.error.error_id, frames=turn.error.frames)  # fmt: skip
             if turn.value:
                 continue
