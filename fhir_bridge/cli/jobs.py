@@ -104,7 +104,8 @@ def _happen(settings: Settings, job_id: str, event: Event, reason: str, stage: S
     with parts_of(settings) as parts:
         job = _job(parts.store.jobs(limit=10**6), job_id)
         with parts.store.transaction() as ledger:
-            done = ledger.happen(job.id, event, reason, stage)
+            again = event is Event.CANCEL and job.status is Status.CANCELLED
+            done = not again and ledger.happen(job.id, event, reason, stage)
     click.echo(f"job {job.id}: {event} {'done' if done else f'not possible, it is {job.status}'}")
     if not done:
         sys.exit(VERDICT_FAILED)
