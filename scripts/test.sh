@@ -13,4 +13,15 @@ if ! scripts/packages.sh javac=default-jdk-headless mvn=maven Orthanc=orthanc or
     echo "test: going on without them; the tests left out are named at the end" >&2
 fi
 scripts/lint.sh
-exec .venv/bin/pytest "$@"
+[ $# -eq 0 ] || exec .venv/bin/pytest "$@"
+
+# Two runs side by side: one mostly waits for real peers, the other computes. HAPI, Orthanc and the bridge start once, in the first.
+log=$(mktemp)
+.venv/bin/pytest -m "not real_parts" >"$log" 2>&1 &
+others=$!
+trap 'kill "$others" 2>/dev/null || true; rm -f "$log"' EXIT
+status=0
+.venv/bin/pytest -m real_parts --durations=8 || status=$?
+wait "$others" || status=$?
+cat "$log"
+exit "$status"
