@@ -13,7 +13,14 @@ pytestmark = [pytest.mark.real_parts, pytest.mark.tensorflow]
 
 def start(folder: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "fhir_bridge", "demo", "--data-dir", str(folder)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    # Ctrl-C works in a terminal, however the tests were started: a shell's background jobs inherit that it is ignored
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def processes_of(folder: Path) -> list[str]:
