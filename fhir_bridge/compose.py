@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING
 from fhir_bridge.adapters.artifact_folder import ArtifactFolder
 from fhir_bridge.adapters.sql_database import SqlDatabase
 from fhir_bridge.adapters.sql_store import SqlStore
+from fhir_bridge.adapters.sqlite_journal import SqliteJournal
 from fhir_bridge.adapters.sqlite_queue import SqliteQueue
 from fhir_bridge.intake import IntakePolicy
+from fhir_bridge.sections import Sender, SenderRule
+from fhir_bridge.senders import SenderRules, Senders
 from fhir_bridge.settings import Settings
 from mappings.authority import Authorities, Authority
 from mappings.hl7v2_order import SenderPolicy
@@ -76,19 +79,18 @@ class Parts:
         return Authorities(tuple(Authority(name, rule.oid, rule.system) for name, rule in rows))
 
     @cached_property
+    def journal(self) -> SqliteJournal:
+        return SqliteJournal(self.data_dir / "phi" / "journal.db", self.clock)
+
+    @cached_property
     def policy(self) -> IntakePolicy:
-        sender = self.settings.sender
-        return IntakePolicy(
-            SenderPolicy(
-                self.authorities,
-                time_zone=sender.time_zone,
-                accession_sources=sender.accession_sources,
-                patient_authority=sender.patient_authority,
-            ),
-            frozenset(self.settings.mllp.processing_ids),
-            frozenset(self.settings.fhir.order_categories),
-            sender.charset,
-        )
+        settings = self.settings
+        default = sender_rules("", settings.sender, self.authorities)
+        named = [
+            sender_rules(name, overriding(settings.sender, rule), self.authorities)
+            for name, rule in settings.senders.items()
+        ]
+        return IntakePolicy(Senders(default, named), frozenset(settings.fhir.order_categories))
 
     @cached_property
     def fhir(self) -> FhirClient | None:
@@ -191,10 +193,49 @@ class Parts:
     def close(self) -> None:
         """Processes, connections and files of the parts that were built."""
         built = self.__dict__
-        for name in ("predictor", "fhir", "vault", "database"):
+        for name in ("predictor", "fhir", "vault", "journal", "database"):
             part = built.get(name)
             if part is not None:
                 part.close()
+
+
+def overriding(default: Sender, rule: SenderRule) -> SenderRule:
+    """The rule of one sender: what it says, and for the rest what holds for all."""
+    return SenderRule(**{**default.model_dump(), **rule.model_dump(exclude_unset=True)})
+
+
+def sender_rules(name: str, sender: Sender, authorities: Authorities) -> SenderRules:
+    """The settings of a sender as the rules that judge its messages."""
+    named = sender if isinstance(sender, SenderRule) else SenderRule()
+    mapping = SenderPolicy(
+        authorities,
+        time_zone=sender.time_zone,
+        accession_sources=sender.accession_sources,
+        patient_authority=sender.patient_authority,
+    )
+    return SenderRules(
+        name=name,
+        application=named.application,
+        facility=named.facility,
+        listener=named.listener,
+        mapping=mapping,
+        charset_default=sender.charset,
+        strict_charset=sender.strict_charset,
+        processing_ids=frozenset(sender.processing_ids),
+        versions=frozenset(sender.versions),
+        unknown_versions=sender.unknown_versions,
+        unsupported=sender.unsupported,
+        permanent_refusals=sender.permanent_refusals,
+        own_trouble=sender.own_trouble,
+        orders_without_orc=sender.orders_without_orc,
+        unknown_orders=sender.unknown_orders,
+        answer=sender.answer,
+        reply_to=sender.reply_to,
+        order_responses=sender.order_responses,
+        wait_for_intake=sender.wait_for_intake,
+        acknowledgement_type=sender.acknowledgement_type,
+        sequence_numbers=sender.sequence_numbers,
+    )
 
 
 def _token_in(path: Path) -> str:

@@ -6,8 +6,9 @@ from datetime import timedelta
 
 from fhir_bridge import log
 from fhir_bridge.errors import Classified, Disposition, Refused, attempt
-from fhir_bridge.intake import IntakePolicy, accept_order
+from fhir_bridge.intake import IntakePolicy
 from fhir_bridge.job import Event
+from fhir_bridge.order_intake import accept_order
 from fhir_bridge.ports import ClinicalRecord, Clock, JobStore, Notification
 from fhir_bridge.study import Resource
 from mappings.fhir_observations import is_ours
@@ -83,7 +84,7 @@ class Inbox:
         subject = _literal(request.get("subject", {}))
         if not subject.startswith("Patient/"):
             raise Refused("order.patient-identifier-missing", "ServiceRequest.subject", "not a reference to a Patient")
-        return order_from(request, self.record.read(subject), study, self.policy.sender.authorities)
+        return order_from(request, self.record.read(subject), study, self.policy.senders.default.mapping.authorities)
 
     def _put_off_or_quarantine(self, notification: Notification, error: Classified) -> None:
         log.event("notification.not-settled", notification=notification.id, code=error.code, where=error.where,

@@ -2,16 +2,17 @@
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 from fhir_bridge.job import Event, Job, Stage
+from fhir_bridge.journal import Effect, Reply
 from fhir_bridge.study import ClinicalContext, DeidentifiedStudy, InstanceRef, Resource, StudyQuery
 from inference.prediction import Prediction
 from mappings.finding import Report
-from mappings.order import Order, OrderKey, PatientIdentity
+from mappings.order import Identifier, Order, OrderKey, PatientIdentity
 
 
 class Clock(Protocol):
@@ -172,32 +173,6 @@ class HistoryEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class MessageKey:
-    """How a repeated message is known: (listener, MSH-3, MSH-4, MSH-10) and the hash of the message without MSH-7."""
-
-    listener: str
-    sending_application: str
-    sending_facility: str
-    control_id: str
-    content_hash: str
-
-
-@dataclass(frozen=True, slots=True)
-class StoredMessage:
-    """A received message as kept. `answer` is MSA-1 as it was sent; `jobs` are those it made or touched."""
-
-    id: int
-    key: MessageKey
-    received: datetime
-    message_type: str
-    answer: str
-    error_code: str = ""
-    error_where: str = ""
-    jobs: tuple[str, ...] = ()
-    raw: bytes = field(default=b"", repr=False)
-
-
-@dataclass(frozen=True, slots=True)
 class Notification:
     """A hook call as kept: a hint that a resource changed. `status`: ready, done, quarantined."""
 
@@ -210,6 +185,14 @@ class Notification:
     status: str
     attempts: int = 0
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PatientAlias:
+    """A merged identifier and the one that survived it (A40, MRG-1 to PID-3). Chains are followed when written: one step leads there."""
+
+    former: Identifier
+    survivor: Identifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,13 +209,14 @@ class Ledger(Protocol):
     def savepoint(self) -> AbstractContextManager[None]:
         """One message of a group: its failure rolls back to here and leaves the others."""
 
-    def find_message(self, key: MessageKey) -> StoredMessage | None:
-        """The last message of this key that was answered positively."""
+    def intake_position(self) -> int:
+        """The last message of the journal whose effect is in this store; 0 before the first."""
 
-    def add_message(
-        self, key: MessageKey, raw: bytes, message_type: str, answer: str, *, peer: str,
-        error: tuple[str, str] = ("", ""), jobs: Sequence[str] = (),
-    ) -> int: ...  # fmt: skip
+    def add_effect(self, effect: Effect) -> None:
+        """What became of a message; intake now stands there."""
+
+    def add_reply(self, reply: Reply) -> None:
+        """An application acknowledgement that must go out on a connection of its own."""
 
     def add_notification(self, notification: Notification, body: bytes) -> bool:
         """False where this version of the resource was notified before."""
@@ -240,6 +224,17 @@ class Ledger(Protocol):
     def settle_notification(
         self, notification: int, status: str, reason: str = "", wake_at: datetime | None = None
     ) -> None: ...
+
+    def aliases_of(self, identifiers: Sequence[Identifier]) -> tuple[PatientAlias, ...]:
+        """The merges of these identifiers, by system (where both have one), else namespace, and value."""
+
+    def set_alias(self, alias: PatientAlias) -> None:
+        """From now on the former identifier means the survivor; so does whatever meant the former."""
+
+    def drop_alias(self, former: Identifier) -> None: ...
+
+    def orders_of_patient(self, identifiers: Sequence[Identifier]) -> tuple[KnownOrder, ...]:
+        """All orders, in any status, that bear one of these identifiers as the patient's."""
 
     def orders_by_keys(self, keys: Sequence[OrderKey]) -> tuple[KnownOrder, ...]: ...
 
@@ -274,9 +269,17 @@ class JobStore(Protocol):
 
     def history(self, job: str) -> tuple[HistoryEntry, ...]: ...
 
-    def messages(self, limit: int = 100) -> tuple[StoredMessage, ...]: ...
+    def effects(self, messages: Sequence[int]) -> dict[int, Effect]:
+        """By message; one that intake has not reached yet is missing."""
 
-    def message(self, message: int) -> StoredMessage | None: ...
+    def intake_position(self) -> int:
+        """As `Ledger.intake_position`."""
+
+    def due_replies(self, limit: int = 20) -> tuple[Reply, ...]:
+        """The oldest open reply of each destination whose time has come: one in flight, in order."""
+
+    def settle_reply(self, reply: int, status: str, reason: str = "", wake_at: datetime | None = None) -> None:
+        """`status`: ready, delivered, failed."""
 
     def due_notifications(self, limit: int = 20) -> tuple[Notification, ...]: ...
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fhir_bridge import log
+from fhir_bridge.adapters.group_commit import GroupCommit
 from fhir_bridge.compose import Parts
 from fhir_bridge.errors import Refused
 from fhir_bridge.roles.listen import Listen
@@ -24,6 +25,7 @@ class Server:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._listen = Listen(parts, self._wake)
+        self._writer = GroupCommit(parts.store, self._wake)
         self._web: Web | None = None
         self._work: Work | None = None
 
@@ -45,7 +47,8 @@ class Server:
         from fhir_bridge.roles.web import Web
         from fhir_bridge.roles.work import Work
 
-        work, web = Work(self._parts), Web(self._parts, self._listen.writer)
+        work, web = Work(self._parts), Web(self._parts, self._writer)
+        self._writer.start()
         http = web.start()
         self._web, self._work = web, work
         work.start()
@@ -57,7 +60,8 @@ class Server:
         for role in (self._web, self._work):
             if role is not None:
                 role.drain(seconds)
-        self._listen.writer.stop()
+        if self._web is not None:
+            self._writer.stop()
         self._parts.close()
 
     def _wake(self) -> None:

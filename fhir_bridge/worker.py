@@ -4,7 +4,7 @@ import hashlib
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -31,7 +31,7 @@ class Retry:
 
 
 class Worker:
-    """`threads` threads over one queue. Survives the loss of store, FHIR server and archive: it waits and goes on."""
+    """`threads` threads over one queue, and one for each of `loops`, which say how much they did. Survives the loss of store, FHIR server and archive: it waits and goes on."""
 
     def __init__(
         self,
@@ -40,13 +40,12 @@ class Worker:
         retry: Retry,
         *,
         threads: int,
-        settle_notifications: Callable[[], int],
+        loops: Mapping[str, Callable[[], int]],
         lease_seconds: float,
     ) -> None:
         self._queue = queue
         self._kit = kit
         self._retry = retry
-        self._settle = settle_notifications
         self._lease_seconds = lease_seconds
         self._stopping = threading.Event()
         self._abandoned = threading.Event()
@@ -55,9 +54,10 @@ class Worker:
             threading.Thread(target=self._loop, args=(f"worker-{n}", self.run_once), name=f"worker-{n}", daemon=True)
             for n in range(threads)
         ]
-        self._threads.append(
-            threading.Thread(target=self._loop, args=("inbox", lambda _: self._settle() > 0), name="inbox", daemon=True)
-        )
+        self._threads += [
+            threading.Thread(target=self._loop, args=(name, _whether(work)), name=name, daemon=True)
+            for name, work in loops.items()
+        ]
 
     def start(self) -> None:
         """Begin to work."""
@@ -122,6 +122,11 @@ class Worker:
                 continue
             with self._news:
                 self._news.wait(0.5 if turn.error is None else 2)
+
+
+def _whether(work: Callable[[], int]) -> Callable[[str], bool]:
+    """Whether there was something to do."""
+    return lambda _: work() > 0
 
 
 class _Heartbeat:

@@ -18,56 +18,16 @@ from hl7_listener.delimiters import Delimiters
 from hl7_listener.escapes import escape
 from hl7_listener.header import Header
 from hl7_listener.message import Message, Segment
+from hl7_listener.outcome import ERROR_CODES, POSITIVE, OrderAnswer, Outcome
 from hl7_listener.refusal import MessageRefused
 
-ERROR_CODES = {  # table 0357
-    0: "Message accepted",
-    100: "Segment sequence error",
-    101: "Required field missing",
-    102: "Data type error",
-    103: "Table value not found",
-    200: "Unsupported message type",
-    201: "Unsupported event code",
-    202: "Unsupported processing id",
-    203: "Unsupported version id",
-    204: "Unknown key identifier",
-    205: "Duplicate key identifier",
-    206: "Application record locked",
-    207: "Application internal error",
-}
-POSITIVE = frozenset({"AA", "CA"})
-_CODES = POSITIVE | {"AE", "AR", "CE", "CR", ""}
+__all__ = ["ERROR_CODES", "POSITIVE", "Acknowledgement", "OrderAnswer", "Outcome", "acknowledge", "outcome_of", "parse_acknowledgement"]
+
 # HAPI refuses 2.8.2, 2.9 and everything later in our answer: MSH-12 stops at 2.8.1.
 _VERSIONS = ("2.1", "2.2", "2.3", "2.3.1", "2.4", "2.5", "2.5.1", "2.6", "2.7", "2.7.1", "2.8", "2.8.1")
 _VERSION_UNKNOWN = "2.5.1"
 _ENDING_BYTES = b"\x0b\x1c\r\n"
 _LOCATION = re.compile(r"([A-Z][A-Z0-9]{2})(?:-(\d+)(?:\.(\d+))?(?:\.(\d+))?|((?:\^\d*){1,5}))?")
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a message. None of it may hold a patient's value: it is sent, logged and shown.
-
-    `code` is MSA-1, empty = send nothing; `error_code` a key of `ERROR_CODES`; `location` as in MessageRefused (`PID-3.1`,
-    `PID^1^3`); `text` for the sender's support (MSA-3 or ERR-8); `application_code` our own slug (ERR-5).
-    """
-
-    code: str
-    error_code: int = 0
-    location: str = ""
-    text: str = ""
-    application_code: str = ""
-
-    def __post_init__(self) -> None:
-        if self.code not in _CODES or self.error_code not in ERROR_CODES:
-            raise ValueError("an outcome needs a code of table 0008 and an error code of table 0357")
-
-    @property
-    def severity(self) -> str:
-        """ERR-4 (table 0516): I, W or E."""
-        if self.code not in POSITIVE:
-            return "E"
-        return "W" if self.error_code else "I"
 
 
 @dataclass(frozen=True, slots=True)

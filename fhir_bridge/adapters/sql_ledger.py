@@ -3,11 +3,11 @@
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, bindparam, delete, insert, select, tuple_, update
+from sqlalchemy import BindParameter, Connection, bindparam, delete, func, insert, select, tuple_, update
 
 from fhir_bridge import encoding
 from fhir_bridge.adapters import sql_tables as t
@@ -16,34 +16,21 @@ from fhir_bridge.adapters.sql_rows import (
     JOB_COLUMNS,
     URGENCY,
     add_history,
+    alias_of,
+    identifier_key,
     is_out,
     job_of,
-    message_of,
     patient_key,
     words,
 )
 from fhir_bridge.job import STAGES, Event, Stage, Status, after, allows
-from fhir_bridge.ports import KnownOrder, MessageKey, Notification, StoredMessage
-from mappings.order import Order, OrderKey
-
-POSITIVE = ("AA", "CA")
+from fhir_bridge.journal import Effect, Reply
+from fhir_bridge.ports import KnownOrder, Notification, PatientAlias
+from mappings.order import Identifier, Order, OrderKey
 
 # The statements of every message, built once: building them costs more than SQLite takes to run them.
-_M, _K = t.message.c, t.order_key.c
+_K, _P, _A = t.order_key.c, t.patient_identifier.c, t.patient_alias.c
 _KEYS: BindParameter[Any] = bindparam("keys", expanding=True)
-_FIND_MESSAGE = (
-    select(t.message)
-    .where(
-        _M.control_id == bindparam("control_id"),
-        _M.content_hash == bindparam("content_hash"),
-        _M.listener == bindparam("listener"),
-        _M.sending_application == bindparam("sending_application"),
-        _M.sending_facility == bindparam("sending_facility"),
-        _M.answer.in_(POSITIVE),
-    )
-    .order_by(_M.id.desc())
-    .limit(1)
-)
 _ORDERS_BY_KEYS = (
     select(*JOB_COLUMNS)
     .join(t.order_key, _K.job == t.job.c.id)
@@ -51,7 +38,8 @@ _ORDERS_BY_KEYS = (
     .distinct()
     .order_by(t.job.c.sequence)
 )
-_ADD_MESSAGE = insert(t.message)
+_ADD_EFFECT = insert(t.effect)
+_POSITION = select(func.max(t.effect.c.message))
 _ADD_JOB = insert(t.job)
 # the primary key of `order_key` is what makes one order one job: a key that another job has stays there
 _CLAIM_KEYS = insert(t.order_key).prefix_with("OR IGNORE", dialect="sqlite")
@@ -69,27 +57,36 @@ class SqlLedger:
         with in_our_words(), self.connection.begin_nested():
             yield
 
-    def find_message(self, key: MessageKey) -> StoredMessage | None:
-        row = self.connection.execute(_FIND_MESSAGE, asdict(key)).first()
-        return message_of(row) if row else None
+    def intake_position(self) -> int:
+        return self.connection.execute(_POSITION).scalar() or 0
 
-    def add_message(
-        self, key: MessageKey, raw: bytes, message_type: str, answer: str, *, peer: str,
-        error: tuple[str, str] = ("", ""), jobs: Sequence[str] = (),
-    ) -> int:  # fmt: skip
-        values = asdict(key) | {
-            "peer": peer,
-            "received": self.at,
-            "message_type": message_type,
-            "answer": answer,
-            "error_code": error[0],
-            "error_where": error[1],
-            "jobs": words(jobs),
-            "raw": raw,
+    def add_effect(self, effect: Effect) -> None:
+        outcome = effect.outcome
+        values = {
+            "message": effect.message,
+            "at": self.at,
+            "answer": outcome.code,
+            "error_number": outcome.error_code,
+            "error_code": outcome.application_code,
+            "error_where": outcome.location,
+            "error_text": outcome.text,
+            "orders": words([answer.control for answer in outcome.orders]),
+            "jobs": words(effect.jobs),
+            "warnings": words(effect.warnings),
         }
-        found = self.connection.execute(_ADD_MESSAGE, values).inserted_primary_key
-        assert found is not None  # noqa: S101 - an insert of one row has a key
-        return int(found[0])
+        self.connection.execute(_ADD_EFFECT, values)
+
+    def add_reply(self, reply: Reply) -> None:
+        values = {
+            "message": reply.message,
+            "destination": reply.destination,
+            "payload": reply.payload,
+            "status": reply.status,
+            "attempts": reply.attempts,
+            "reason": reply.reason,
+            "wake_at": self.at,
+        }
+        self.connection.execute(insert(t.reply), values)
 
     def add_notification(self, notification: Notification, body: bytes) -> bool:
         n = t.notification.c
@@ -132,6 +129,51 @@ class SqlLedger:
             .values(status=status, reason=reason, wake_at=wake_at or self.at, attempts=n.attempts + 1)
         )
 
+    def aliases_of(self, identifiers: Sequence[Identifier]) -> tuple[PatientAlias, ...]:
+        rows = [identifier_key(identifier) for identifier in identifiers]
+        query = select(t.patient_alias).where(tuple_(_A.former_system, _A.former_value).in_(_KEYS))
+        found = self.connection.execute(query, {"keys": rows}) if rows else ()
+        return tuple(alias_of(row) for row in found)
+
+    def set_alias(self, alias: PatientAlias) -> None:
+        """Chains are kept short: whatever meant the former means the survivor now, and the survivor itself is nobody's former."""
+        self.drop_alias(alias.survivor)
+        self.drop_alias(alias.former)
+        system, value = identifier_key(alias.survivor)
+        survivor = {
+            "survivor_system": system,
+            "survivor_value": value,
+            "survivor_json": encoding.dump(alias.survivor).decode(),
+            "since": self.at,
+        }
+        former_system, former_value = identifier_key(alias.former)
+        meant_the_former = _A.survivor_system == former_system, _A.survivor_value == former_value
+        self.connection.execute(update(t.patient_alias).where(*meant_the_former).values(survivor))
+        former = {
+            "former_system": former_system,
+            "former_value": former_value,
+            "former_json": encoding.dump(alias.former).decode(),
+        }
+        self.connection.execute(insert(t.patient_alias), former | survivor)
+
+    def drop_alias(self, former: Identifier) -> None:
+        system, value = identifier_key(former)
+        self.connection.execute(delete(t.patient_alias).where(_A.former_system == system, _A.former_value == value))
+
+    def orders_of_patient(self, identifiers: Sequence[Identifier]) -> tuple[KnownOrder, ...]:
+        rows = [identifier_key(identifier) for identifier in identifiers]
+        if not rows:
+            return ()
+        query = (
+            select(*JOB_COLUMNS)
+            .join(t.patient_identifier, _P.job == t.job.c.id)
+            .where(tuple_(_P.system, _P.value).in_(_KEYS))
+            .distinct()
+            .order_by(t.job.c.sequence)
+        )
+        jobs = [job_of(row) for row in self.connection.execute(query, {"keys": rows})]
+        return tuple(KnownOrder(job.order, job) for job in jobs)
+
     def orders_by_keys(self, keys: Sequence[OrderKey]) -> tuple[KnownOrder, ...]:
         if not keys:
             return ()
@@ -164,12 +206,19 @@ class SqlLedger:
         }
         self.connection.execute(_ADD_JOB, values)
         self._claim_keys(job, order.keys() if keys is None else keys)
+        self._note_patient(job, order)
         add_history(self.connection, job, self.at, "received", Stage.CONTEXT, status, held)
         return job
 
     def _claim_keys(self, job: str, keys: Sequence[OrderKey]) -> None:
         if keys:
             self.connection.execute(_CLAIM_KEYS, [_values(key) | {"job": job} for key in keys])
+
+    def _note_patient(self, job: str, order: Order) -> None:
+        keys = {identifier_key(identifier) for identifier in order.patient.identifiers}
+        rows = [{"system": system, "value": value, "job": job} for system, value in keys]
+        if rows:
+            self.connection.execute(insert(t.patient_identifier), rows)
 
     def update_order(self, job: str, order: Order) -> None:
         self.connection.execute(
@@ -183,6 +232,8 @@ class SqlLedger:
             )
         )
         self._claim_keys(job, order.keys())
+        self.connection.execute(delete(t.patient_identifier).where(_P.job == job))
+        self._note_patient(job, order)
 
     def happen(self, job: str, event: Event, reason: str = "", stage: Stage | None = None) -> bool:
         row = self.connection.execute(select(*JOB_COLUMNS).where(t.job.c.id == job)).first()

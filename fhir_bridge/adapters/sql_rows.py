@@ -9,8 +9,10 @@ from sqlalchemy import Connection, insert, select
 from fhir_bridge import encoding
 from fhir_bridge.adapters import sql_tables as t
 from fhir_bridge.job import Job, Stage, Status
-from fhir_bridge.ports import Delivery, MessageKey, Notification, StoredMessage
-from mappings.order import Order, PatientIdentity, Priority
+from fhir_bridge.journal import Effect, Reply
+from fhir_bridge.ports import Delivery, Notification, PatientAlias
+from hl7_listener.acknowledgement import OrderAnswer, Outcome
+from mappings.order import Identifier, Order, PatientIdentity, Priority
 
 URGENCY = {Priority.STAT: 0, Priority.ASAP: 1, Priority.URGENT: 2, Priority.ROUTINE: 3}
 
@@ -42,13 +44,28 @@ def job_of(row: Any) -> Job:
     )
 
 
-def message_of(row: Any, *, with_raw: bool = False) -> StoredMessage:
-    """A received message."""
-    key = MessageKey(row.listener, row.sending_application, row.sending_facility, row.control_id, row.content_hash)
-    return StoredMessage(
-        row.id, key, row.received, row.message_type, row.answer, row.error_code, row.error_where, tuple(row.jobs.split()),
-        row.raw if with_raw else b"",
-    )  # fmt: skip
+def effect_of(row: Any) -> Effect:
+    """What became of a message. The numbers of the orders in its answer are in the message itself, not here."""
+    orders = tuple(OrderAnswer(control) for control in row.orders.split())
+    outcome = Outcome(row.answer, row.error_number, row.error_where, row.error_text, row.error_code, orders=orders)
+    return Effect(row.message, outcome, tuple(row.jobs.split()), tuple(row.warnings.split()), row.at)
+
+
+def reply_of(row: Any) -> Reply:
+    """An application acknowledgement on its way."""
+    return Reply(row.id, row.message, row.destination, row.payload, row.status, row.attempts, row.reason)
+
+
+def alias_of(row: Any) -> PatientAlias:
+    """A merged identifier and its survivor."""
+    return PatientAlias(
+        encoding.load(Identifier, row.former_json.encode()), encoding.load(Identifier, row.survivor_json.encode())
+    )
+
+
+def identifier_key(identifier: Identifier) -> tuple[str, str]:
+    """By what a patient identifier is found: its system, else the namespace of its authority, and its value."""
+    return identifier.system or identifier.namespace, identifier.value
 
 
 def notification_of(row: Any) -> Notification:

@@ -1,7 +1,8 @@
 """Orders, jobs, messages, artifacts' index and deliveries on SQL: `ports.JobStore`."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
@@ -9,10 +10,11 @@ from sqlalchemy import Connection, bindparam, func, insert, select, update
 from fhir_bridge.adapters import sql_tables as t
 from fhir_bridge.adapters.sql_database import SqlDatabase
 from fhir_bridge.adapters.sql_ledger import SqlLedger
-from fhir_bridge.adapters.sql_rows import JOB_COLUMNS, delivery_of, job_of, message_of, notification_of
+from fhir_bridge.adapters.sql_rows import JOB_COLUMNS, delivery_of, effect_of, job_of, notification_of, reply_of
 from fhir_bridge.errors import StaleClaim
 from fhir_bridge.job import Job, Stage, Status
-from fhir_bridge.ports import Claim, Clock, Delivery, HistoryEntry, Notification, StoredMessage
+from fhir_bridge.journal import Effect, Reply
+from fhir_bridge.ports import Claim, Clock, Delivery, HistoryEntry, Notification
 
 
 class SqlStore:
@@ -51,15 +53,32 @@ class SqlStore:
             rows = connection.execute(query).all()
         return tuple(HistoryEntry(row.at, row.event, row.stage, row.status, row.reason) for row in rows)
 
-    def messages(self, limit: int = 100) -> tuple[StoredMessage, ...]:
-        query = select(t.message).order_by(t.message.c.id.desc()).limit(limit)
+    def effects(self, messages: Sequence[int]) -> dict[int, Effect]:
+        query = select(t.effect).where(t.effect.c.message.in_(messages))
         with self._database.reading() as connection:
-            return tuple(message_of(row) for row in connection.execute(query))
+            return {row.message: effect_of(row) for row in connection.execute(query)}
 
-    def message(self, message: int) -> StoredMessage | None:
+    def intake_position(self) -> int:
         with self._database.reading() as connection:
-            row = connection.execute(select(t.message).where(t.message.c.id == message)).first()
-        return message_of(row, with_raw=True) if row else None
+            return connection.execute(select(func.max(t.effect.c.message))).scalar() or 0
+
+    def due_replies(self, limit: int = 20) -> tuple[Reply, ...]:
+        r = t.reply.c
+        first = select(func.min(r.id)).where(r.status == "ready").group_by(r.destination)
+        query = select(t.reply).where(r.id.in_(first), r.wake_at <= self._clock.now()).order_by(r.id).limit(limit)
+        with self._database.reading() as connection:
+            return tuple(reply_of(row) for row in connection.execute(query))
+
+    def settle_reply(self, reply: int, status: str, reason: str = "", wake_at: datetime | None = None) -> None:
+        r = t.reply.c
+        values = {
+            "status": status,
+            "reason": reason,
+            "wake_at": wake_at or self._clock.now(),
+            "attempts": r.attempts + 1,
+        }
+        with self._database.writing() as connection:
+            connection.execute(update(t.reply).where(r.id == reply).values(values))
 
     def due_notifications(self, limit: int = 20) -> tuple[Notification, ...]:
         n = t.notification.c

@@ -35,24 +35,55 @@ class Instant(TypeDecorator[datetime]):
         return None if value is None else datetime.fromisoformat(value)
 
 
-message = Table(
-    "message",
+effect = Table(
+    "effect",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("listener", String, nullable=False),
-    Column("sending_application", String, nullable=False),
-    Column("sending_facility", String, nullable=False),
-    Column("control_id", String, nullable=False),
-    Column("content_hash", String, nullable=False),
-    Column("peer", String, nullable=False),
-    Column("received", Instant, nullable=False),
-    Column("message_type", String, nullable=False),
-    Column("answer", String, nullable=False),
+    Column("message", Integer, primary_key=True, autoincrement=False),  # id in the journal
+    Column("at", Instant, nullable=False),
+    Column("answer", String, nullable=False),  # at application level: AA, AE, AR
+    Column("error_number", Integer, nullable=False),  # table 0357
     Column("error_code", String, nullable=False),
     Column("error_where", String, nullable=False),
+    Column("error_text", String, nullable=False),
+    Column("orders", Text, nullable=False),  # ORC-1 of the order-level answers, blank-separated
     Column("jobs", Text, nullable=False),  # ids, blank-separated
-    Column("raw", LargeBinary, nullable=False),
-    Index("message_key", "control_id", "content_hash", "listener"),
+    Column("warnings", Text, nullable=False),  # slugs, blank-separated
+)
+
+reply = Table(
+    "reply",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("message", Integer, nullable=False),
+    Column("destination", String, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("status", String, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("wake_at", Instant, nullable=False),
+    Index("reply_due", "status", "destination", "id"),
+)
+
+patient_alias = Table(
+    "patient_alias",
+    metadata,
+    Column("former_system", String, primary_key=True),  # FHIR identifier system, else HD.1, else empty
+    Column("former_value", String, primary_key=True),
+    Column("former_json", Text, nullable=False),
+    Column("survivor_system", String, nullable=False),
+    Column("survivor_value", String, nullable=False),
+    Column("survivor_json", Text, nullable=False),
+    Column("since", Instant, nullable=False),
+    Index("patient_alias_survivor", "survivor_system", "survivor_value"),
+)
+
+patient_identifier = Table(
+    "patient_identifier",
+    metadata,
+    Column("system", String, primary_key=True),  # as in patient_alias
+    Column("value", String, primary_key=True),
+    Column("job", String, primary_key=True),
+    Index("patient_identifier_job", "job"),
 )
 
 notification = Table(

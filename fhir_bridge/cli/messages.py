@@ -2,12 +2,13 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.table import Table
 
 from fhir_bridge.cli.options import SET_UP, VERDICT_FAILED, configured, console, parts_of, print_json
-from fhir_bridge.ports import StoredMessage
+from fhir_bridge.journal import Effect, StoredMessage
 from fhir_bridge.settings import Settings
 from hl7_listener.client import MllpClient, NoAcknowledgement
 
@@ -24,17 +25,18 @@ def messages() -> None:
 def list_(settings: Settings, limit: int, as_json: bool) -> None:
     """Received messages, newest first: type, answer and why; no content."""
     with parts_of(settings) as parts:
-        found = parts.store.messages(limit)
+        found = parts.journal.messages(limit)
+        effects = parts.store.effects([message.id for message in found])
     if as_json:
         for message in found:
-            print_json(_summary(message))
+            print_json(_summary(message, effects.get(message.id)))
         return
     table = Table("id", "received", "type", "answer", "error", "where", "jobs")
     for message in found:
-        cells = _summary(message)
+        cells = _summary(message, effects.get(message.id))
         table.add_row(
             *(str(cells[name]) for name in ("message", "received", "type", "answer", "error", "where")),
-            " ".join(message.jobs),
+            " ".join(cells["jobs"]),
         )
     console().print(table)
 
@@ -47,28 +49,30 @@ def list_(settings: Settings, limit: int, as_json: bool) -> None:
 def show(settings: Settings, message_id: int, raw: bool, as_json: bool) -> None:
     """One message."""
     with parts_of(settings) as parts:
-        message = parts.store.message(message_id)
+        message = parts.journal.message(message_id)
+        effect = parts.store.effects([message_id]).get(message_id)
     if message is None:
         click.echo("no such message", err=True)
         sys.exit(VERDICT_FAILED)
     if raw:
-        sys.stdout.buffer.write(message.raw)
+        sys.stdout.buffer.write(message.entry.raw)
     elif as_json:
-        print_json(_summary(message))
+        print_json(_summary(message, effect))
     else:
-        for name, value in _summary(message).items():
+        for name, value in _summary(message, effect).items():
             click.echo(f"{name}: {value}")
 
 
-def _summary(message: StoredMessage) -> dict[str, object]:
+def _summary(message: StoredMessage, effect: Effect | None) -> dict[str, Any]:
+    entry = message.entry
     return {
         "message": message.id,
         "received": message.received.isoformat(timespec="seconds"),
-        "type": message.message_type,
-        "answer": message.answer,
-        "error": message.error_code,
-        "where": message.error_where,
-        "jobs": message.jobs,
+        "type": entry.message_type,
+        "answer": entry.outcome.code,
+        "error": entry.outcome.application_code,
+        "where": entry.outcome.location,
+        "jobs": effect.jobs if effect else (),
     }
 
 

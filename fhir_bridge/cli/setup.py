@@ -9,7 +9,8 @@ import click
 from fhir_bridge.cli.options import SET_UP, VERDICT_FAILED, configured, parts_of, print_json
 from fhir_bridge.compose import Parts
 from fhir_bridge.errors import attempt
-from fhir_bridge.settings import Section, Settings
+from fhir_bridge.sections import Section
+from fhir_bridge.settings import Settings
 
 
 @click.command(epilog="Example: fhir-bridge init --data-dir data && fhir-bridge serve --data-dir data")

@@ -2,6 +2,7 @@
 
 from fhir_bridge.compose import Parts
 from fhir_bridge.inbox import Inbox
+from fhir_bridge.intake import Intake
 from fhir_bridge.worker import Retry, Worker
 
 
@@ -16,7 +17,10 @@ class Work:
             parts.kit,
             Retry(settings.max_attempts, settings.backoff_seconds, settings.backoff_cap_seconds),
             threads=settings.threads,
-            settle_notifications=Inbox(parts.store, parts.record, parts.policy, parts.clock).settle_due,
+            loops={
+                "intake": Intake(parts.journal, parts.store, parts.policy, lambda _: None).apply_next,
+                "inbox": Inbox(parts.store, parts.record, parts.policy, parts.clock).settle_due,
+            },
             lease_seconds=settings.lease_seconds,
         )
 

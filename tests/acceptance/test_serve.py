@@ -11,6 +11,7 @@ import pytest
 
 from fhir_bridge.adapters.sql_database import SqlDatabase
 from fhir_bridge.adapters.sql_store import SqlStore
+from fhir_bridge.adapters.sqlite_journal import SqliteJournal
 from fhir_bridge.adapters.sqlite_queue import SqliteQueue
 from fhir_bridge.compose import SystemClock
 from fhir_bridge.job import Event, Stage, Status
@@ -96,9 +97,9 @@ def test_sigterm_under_load_answers_every_message_that_was_kept(server: ServePro
     code = server.exit_code(DRAIN_SECONDS)
     answered = {number for sender in senders for number in sender.answered()}
     assert code == 0
-    database = database_of(tmp_path / "data")
-    kept = {stored.key.control_id for stored in SqlStore(database, SystemClock()).messages(10**6)}
-    database.close()
+    journal = SqliteJournal(tmp_path / "data" / "phi" / "journal.db", SystemClock())
+    kept = {stored.entry.key.control_id for stored in journal.messages(10**6)}
+    journal.close()
     assert answered == kept
 
 

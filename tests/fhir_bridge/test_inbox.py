@@ -8,16 +8,18 @@ from fhir_bridge.adapters.in_memory.record import InMemoryRecord
 from fhir_bridge.adapters.in_memory.store import InMemoryStore
 from fhir_bridge.errors import Unavailable
 from fhir_bridge.inbox import Inbox
-from fhir_bridge.intake import IntakePolicy, accept_order
+from fhir_bridge.intake import IntakePolicy
 from fhir_bridge.job import Status
+from fhir_bridge.order_intake import accept_order
 from fhir_bridge.ports import Notification
+from fhir_bridge.senders import SenderRules, Senders
 from mappings.authority import Authorities
 from mappings.hl7v2_order import SenderPolicy
 from mappings.order import OrderControl
 from tests.support.builders import MRN_SYSTEM, an_order
 from tests.support.frozen_clock import FrozenClock
 
-POLICY = IntakePolicy(SenderPolicy(Authorities(())), order_categories=frozenset({"363679005"}))
+POLICY = IntakePolicy(Senders(SenderRules(mapping=SenderPolicy(Authorities(())))), frozenset({"363679005"}))
 V2_0203 = "http://terminology.hl7.org/CodeSystem/v2-0203"
 PATIENT = {"resourceType": "Patient", "id": "7", "identifier": [{"system": MRN_SYSTEM, "value": "CANARY-1"}]}
 

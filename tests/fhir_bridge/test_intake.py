@@ -4,9 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from fhir_bridge.adapters.in_memory.journal import InMemoryJournal
 from fhir_bridge.adapters.in_memory.store import InMemoryStore
-from fhir_bridge.intake import IntakePolicy, receive
+from fhir_bridge.intake import Intake, IntakePolicy
 from fhir_bridge.job import Status
+from fhir_bridge.judgement import judge
+from fhir_bridge.senders import SenderRules, Senders
 from hl7_listener.acknowledgement import Outcome
 from hl7_listener.connection import Received
 from hl7_listener.header import read_header
@@ -15,24 +18,35 @@ from mappings.authority import Authorities, Authority
 from mappings.hl7v2_order import SenderPolicy
 from tests.support.frozen_clock import FrozenClock
 
-POLICY = IntakePolicy(SenderPolicy(Authorities(()), time_zone="UTC"))
+RULES = SenderRules(mapping=SenderPolicy(Authorities(()), time_zone="UTC"))
 
 
 class Door:
-    """One listener in front of one store."""
+    """One listener, its journal, and intake behind it."""
 
     def __init__(self, clock: FrozenClock) -> None:
-        self.store = InMemoryStore(clock)
+        self.store, self.journal = InMemoryStore(clock), InMemoryJournal(clock)
 
-    def take(self, text: str | bytes, *, oversize: bool = False, policy: IntakePolicy = POLICY) -> Outcome:
+    def take(self, text: str | bytes, *, oversize: bool = False, rules: SenderRules = RULES) -> Outcome:
+        """Judge, write down, apply; the answer that leaves."""
         payload = text if isinstance(text, bytes) else text.encode()
         try:
             header, refusal = read_header(payload), None
         except MessageRefused as refused:
             header, refusal = None, refused
         received = Received("mllp", "127.0.0.1", payload, header, refusal, (), oversize)
-        with self.store.transaction() as ledger:
-            return receive(ledger, received, policy)
+        senders = Senders(rules)
+        with self.journal.transaction() as page:
+            judgement = judge(received, page, senders)
+            if judgement.entry:
+                page.add(judgement.entry)
+        Intake(self.journal, self.store, IntakePolicy(senders), lambda _: None).apply_next()
+        return judgement.outcome
+
+    def effects(self) -> list[str]:
+        """The application-level answers of intake, in the order of the messages."""
+        kept = self.store.effects([message.id for message in self.journal.messages()])
+        return [kept[number].outcome.application_code or kept[number].outcome.code for number in sorted(kept)]
 
     def statuses(self) -> list[Status]:
         return [job.status for job in reversed(self.store.jobs())]
@@ -82,7 +96,7 @@ def test_the_same_message_again_gets_the_same_answer_and_no_second_job(door: Doo
 def test_a_resender_may_stamp_the_message_anew(door: Door) -> None:
     door.take(an_orm(sent="20260302093000"))
     door.take(an_orm(sent="20260302094500"))
-    assert len(door.store.messages()) == 1  # known by its content without MSH-7: not even stored again
+    assert len(door.journal.messages()) == 1  # known by its content without MSH-7: not even stored again
 
 
 def test_a_control_id_used_again_for_another_order_is_another_message(door: Door) -> None:
@@ -114,7 +128,7 @@ def test_what_cannot_be_taken_is_rejected_kept_and_makes_no_job(
 ) -> None:
     outcome = door.take(message)
     assert (outcome.code, outcome.error_code, outcome.location) == ("AR", error_code, location)
-    assert ([m.answer for m in door.store.messages()], door.store.jobs()) == (["AR"], ())
+    assert ([m.entry.outcome.code for m in door.journal.messages()], door.store.jobs()) == (["AR"], ())
 
 
 def test_an_oversize_message_is_rejected_with_207(door: Door) -> None:
@@ -141,7 +155,7 @@ def test_content_the_sender_must_mend_is_answered_ae_with_its_place(
 def test_a_refused_message_is_judged_again_when_it_comes_again(door: Door) -> None:
     door.take(an_orm(mrn=""))
     door.take(an_orm(mrn=""))
-    assert [m.answer for m in door.store.messages()] == ["AE", "AE"]
+    assert [m.entry.outcome.code for m in door.journal.messages()] == ["AE", "AE"]
 
 
 def test_no_answer_holds_a_value_of_the_message(door: Door) -> None:
@@ -191,8 +205,8 @@ def test_the_same_accession_number_for_another_patient_is_held_not_guessed(door:
 
 def test_a_cancel_for_another_patient_is_refused(door: Door) -> None:
     door.take(an_orm("M1"))
-    outcome = door.take(an_orm("M2", "CA", mrn="CANARY-2"))
-    assert (outcome.code, outcome.application_code, door.statuses()) == ("AE", "order.patient-conflict", [Status.READY])
+    door.take(an_orm("M2", "CA", mrn="CANARY-2"))
+    assert (door.effects(), door.statuses()) == (["AA", "order.patient-conflict"], [Status.READY])
 
 
 def test_one_placer_number_with_two_accession_numbers_is_two_orders(door: Door) -> None:
@@ -218,7 +232,7 @@ def test_bytes_of_an_undeclared_charset_are_read_only_where_the_site_says_how(
     door: Door, charset: str, answer: str
 ) -> None:
     message = an_orm().replace("^ZEBRA", "^ZÉBRA").encode("cp1252")
-    assert door.take(message, policy=replace(POLICY, charset_default=charset)).code == answer
+    assert door.take(message, rules=replace(RULES, charset_default=charset)).code == answer
 
 
 def test_a_cancel_that_overtakes_is_seen_as_a_job(door: Door) -> None:
@@ -257,9 +271,9 @@ def test_a_change_of_a_cancelled_order_does_not_bring_it_back(door: Door) -> Non
 
 
 def test_a_change_may_correct_the_accession_number(door: Door) -> None:
-    policy = replace(POLICY, sender=SenderPolicy(Authorities((Authority("RIS", system="urn:ris"),))))
-    door.take(an_orm("M1", accession="CANARY-A1"), policy=policy)
-    door.take(an_orm("M2", "XO", accession="CANARY-A2"), policy=policy)
+    rules = replace(RULES, mapping=SenderPolicy(Authorities((Authority("RIS", system="urn:ris"),))))
+    door.take(an_orm("M1", accession="CANARY-A1"), rules=rules)
+    door.take(an_orm("M2", "XO", accession="CANARY-A2"), rules=rules)
     (job,) = door.store.jobs()
     assert job.order.accession is not None
     assert job.order.accession.value == "CANARY-A2"

@@ -71,7 +71,7 @@ class BridgeInMemory:
 
     def a_worker(self, max_attempts: int = 3) -> Worker:
         retry = Retry(max_attempts, backoff_seconds=1, backoff_cap_seconds=60)
-        return Worker(self.queue, self.kit, retry, threads=1, settle_notifications=lambda: 0, lease_seconds=300)
+        return Worker(self.queue, self.kit, retry, threads=1, loops={}, lease_seconds=300)
 
     def with_deliveries(self, *destinations: InMemoryDelivery) -> None:
         self.kit = replace(self.kit, deliveries=destinations)

@@ -15,6 +15,7 @@ import requests
 
 from fhir_bridge.adapters.sql_database import SqlDatabase
 from fhir_bridge.adapters.sql_store import SqlStore
+from fhir_bridge.adapters.sqlite_journal import SqliteJournal
 from fhir_bridge.job import Event
 from tests.support.frozen_clock import FrozenClock
 from tests.support.kill_hospital import SAMPLES, SETTINGS, KillHospital
@@ -172,12 +173,14 @@ class KillRun:
         """Jobs, control IDs answered AA, and how often each step was cut off and done again."""
         database = SqlDatabase.in_folder(self.folder / "data" / "phi")
         store = SqlStore(database, FrozenClock())
+        journal = SqliteJournal(self.folder / "data" / "phi" / "journal.db", FrozenClock())
         try:
             jobs = store.jobs(limit=10**6)
-            stored = {message.key.control_id for message in store.messages(10**6) if message.answer == "AA"}
+            stored = {m.entry.key.control_id for m in journal.messages(10**6) if m.entry.outcome.code == "AA"}
             lost = Counter(entry.stage for job in jobs for entry in store.history(job.id) if entry.event == Event.LOSE)
         finally:
             database.close()
+            journal.close()
         return [JobSeen(job.order.placer.value if job.order.placer else "", job.status) for job in jobs], stored, lost
 
     def _tell_progress(self, what: str) -> None:

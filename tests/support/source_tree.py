@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from fhir_bridge.settings import Section, Settings
+from fhir_bridge.sections import Section
+from fhir_bridge.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("fhir_bridge", "hl7_listener", "inference", "mappings")

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from fhir_bridge.errors import Refused, StaleClaim
 from fhir_bridge.job import STAGES, Event, Job, Stage, Status, after, allows
-from fhir_bridge.ports import Claim, Clock, Delivery, HistoryEntry, KnownOrder, MessageKey, Notification, StoredMessage
-from mappings.order import Order, OrderKey
+from fhir_bridge.journal import Effect, Reply
+from fhir_bridge.ports import Claim, Clock, Delivery, HistoryEntry, KnownOrder, Notification, PatientAlias
+from mappings.order import Identifier, Order, OrderKey
 
 
 @dataclass
@@ -27,7 +28,10 @@ class State:
     wishes: set[str] = field(
         default_factory=set
     )  # jobs that somebody wished to cancel while a result was on its way out
-    messages: list[StoredMessage] = field(default_factory=list)
+    effects: dict[int, Effect] = field(default_factory=dict)
+    replies: dict[int, Reply] = field(default_factory=dict)
+    reply_wake_at: dict[int, datetime] = field(default_factory=dict)
+    aliases: dict[tuple[str, str], PatientAlias] = field(default_factory=dict)
     notifications: dict[int, Notification] = field(default_factory=dict)
     wake_at: dict[int, datetime] = field(default_factory=dict)  # of a notification
     artifacts: dict[tuple[str, Stage, str], str] = field(default_factory=dict)  # the latest is the last
@@ -62,18 +66,16 @@ class InMemoryLedger:
         with _all_or_nothing(self._state):
             yield
 
-    def find_message(self, key: MessageKey) -> StoredMessage | None:
-        return next((m for m in reversed(self._state.messages) if m.key == key and m.answer in ("AA", "CA")), None)
+    def intake_position(self) -> int:
+        return max(self._state.effects, default=0)
 
-    def add_message(
-        self, key: MessageKey, raw: bytes, message_type: str, answer: str, *, peer: str,
-        error: tuple[str, str] = ("", ""), jobs: Sequence[str] = (),
-    ) -> int:  # fmt: skip
-        number = len(self._state.messages) + 1
-        self._state.messages.append(
-            StoredMessage(number, key, self._at, message_type, answer, *error, tuple(jobs), raw)
-        )
-        return number
+    def add_effect(self, effect: Effect) -> None:
+        self._state.effects[effect.message] = replace(effect, at=self._at)
+
+    def add_reply(self, reply: Reply) -> None:
+        number = len(self._state.replies) + 1
+        self._state.replies[number] = replace(reply, id=number)
+        self._state.reply_wake_at[number] = self._at
 
     def add_notification(self, notification: Notification, body: bytes) -> bool:
         def same(other: Notification) -> bool:
@@ -97,6 +99,29 @@ class InMemoryLedger:
             known, status=status, reason=reason, attempts=known.attempts + 1
         )
         self._state.wake_at[notification] = wake_at or self._at
+
+    def aliases_of(self, identifiers: Sequence[Identifier]) -> tuple[PatientAlias, ...]:
+        keys = dict.fromkeys(_key(identifier) for identifier in identifiers)
+        return tuple(self._state.aliases[key] for key in keys if key in self._state.aliases)
+
+    def set_alias(self, alias: PatientAlias) -> None:
+        self.drop_alias(alias.survivor)
+        aliases = self._state.aliases
+        for key, known in aliases.items():
+            if _key(known.survivor) == _key(alias.former):
+                aliases[key] = replace(known, survivor=alias.survivor)
+        aliases[_key(alias.former)] = alias
+
+    def drop_alias(self, former: Identifier) -> None:
+        self._state.aliases.pop(_key(former), None)
+
+    def orders_of_patient(self, identifiers: Sequence[Identifier]) -> tuple[KnownOrder, ...]:
+        wanted = {_key(identifier) for identifier in identifiers}
+        return tuple(
+            KnownOrder(job.order, job)
+            for job in self._state.jobs.values()
+            if wanted & {_key(identifier) for identifier in job.order.patient.identifiers}
+        )
 
     def orders_by_keys(self, keys: Sequence[OrderKey]) -> tuple[KnownOrder, ...]:
         found = {self._state.keys[key] for key in keys if key in self._state.keys}
@@ -178,11 +203,25 @@ class InMemoryStore:
     def history(self, job: str) -> tuple[HistoryEntry, ...]:
         return tuple(entry for owner, entry in self.state.history if owner == job)
 
-    def messages(self, limit: int = 100) -> tuple[StoredMessage, ...]:
-        return tuple(replace(message, raw=b"") for message in reversed(self.state.messages))[:limit]
+    def effects(self, messages: Sequence[int]) -> dict[int, Effect]:
+        return {number: self.state.effects[number] for number in messages if number in self.state.effects}
 
-    def message(self, message: int) -> StoredMessage | None:
-        return next((known for known in self.state.messages if known.id == message), None)
+    def intake_position(self) -> int:
+        return max(self.state.effects, default=0)
+
+    def due_replies(self, limit: int = 20) -> tuple[Reply, ...]:
+        first: dict[str, Reply] = {}
+        for reply in self.state.replies.values():
+            if reply.status == "ready":
+                first.setdefault(reply.destination, reply)
+        now = self._clock.now()
+        return tuple(reply for reply in first.values() if self.state.reply_wake_at[reply.id] <= now)[:limit]
+
+    def settle_reply(self, reply: int, status: str, reason: str = "", wake_at: datetime | None = None) -> None:
+        with self.lock:
+            known = self.state.replies[reply]
+            self.state.replies[reply] = replace(known, status=status, reason=reason, attempts=known.attempts + 1)
+            self.state.reply_wake_at[reply] = wake_at or self._clock.now()
 
     def due_notifications(self, limit: int = 20) -> tuple[Notification, ...]:
         now = self._clock.now()
@@ -237,6 +276,10 @@ class InMemoryArtifacts:
         path = self._root / ("phi" if identified else "deidentified") / "jobs" / job
         path.mkdir(parents=True, exist_ok=True)
         return path
+
+
+def _key(identifier: Identifier) -> tuple[str, str]:
+    return identifier.system or identifier.namespace, identifier.value
 
 
 @contextmanager

@@ -16,12 +16,11 @@ from fhir_bridge.adapters.sql_store import SqlStore
 from fhir_bridge.adapters.sqlite_queue import SqliteQueue
 from fhir_bridge.errors import StaleClaim
 from fhir_bridge.job import Event, Stage, Status
-from fhir_bridge.ports import Claim, JobQueue, JobStore, MessageKey, Move, Notification, StepArtifact
+from fhir_bridge.ports import Claim, JobQueue, JobStore, Move, Notification, StepArtifact
 from mappings.order import Order, OrderControl, OrderKey, Priority
 from tests.support.builders import an_order
 from tests.support.frozen_clock import FrozenClock
 
-KEY = MessageKey("mllp", "RIS", "HOSP", "M1", "ab" * 32)
 LEASE = 100.0
 MAX_LOSSES = 2
 
@@ -115,29 +114,6 @@ def test_a_failed_savepoint_leaves_the_rest_of_the_transaction(house: House) -> 
             ledger.add_order(an_order("2", mrn="CANARY-2"), "hl7v2")
             raise RuntimeError
     assert [job.order for job in house.store.jobs()] == [an_order("1")]
-
-
-@pytest.mark.parametrize(("answer", "found"), [("AA", True), ("AE", False), ("AR", False)])
-def test_only_a_positive_answer_is_remembered(house: House, answer: str, found: bool) -> None:
-    with house.store.transaction() as ledger:
-        ledger.add_message(KEY, b"MSH|", "ORM^O01", answer, peer="p")
-    with house.store.transaction() as ledger:
-        assert (ledger.find_message(KEY) is not None) is found
-
-
-def test_a_message_with_the_same_control_id_and_other_content_is_another_one(house: House) -> None:
-    with house.store.transaction() as ledger:
-        ledger.add_message(KEY, b"MSH|", "ORM^O01", "AA", peer="p")
-        assert ledger.find_message(replace(KEY, content_hash="cd" * 32)) is None
-
-
-def test_the_raw_bytes_of_a_message_are_kept(house: House) -> None:
-    raw = b"MSH|^~\\&|\xff\x00\r"
-    with house.store.transaction() as ledger:
-        number = ledger.add_message(KEY, raw, "ORM^O01", "AA", peer="p", jobs=["j1", "j2"])
-    message = house.store.message(number)
-    assert message is not None
-    assert (message.raw, message.jobs, message.key) == (raw, ("j1", "j2"), KEY)
 
 
 def test_the_same_version_of_a_resource_is_stored_once(house: House) -> None:

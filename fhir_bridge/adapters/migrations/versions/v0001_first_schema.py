@@ -10,30 +10,39 @@ down_revision = None
 def upgrade() -> None:
     """Messages, jobs, results."""
     _messages()
+    _patients()
     _jobs()
     _results()
 
 
 def _messages() -> None:
     op.create_table(
-        "message",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("listener", sa.String(), nullable=False),
-        sa.Column("sending_application", sa.String(), nullable=False),
-        sa.Column("sending_facility", sa.String(), nullable=False),
-        sa.Column("control_id", sa.String(), nullable=False),
-        sa.Column("content_hash", sa.String(), nullable=False),
-        sa.Column("peer", sa.String(), nullable=False),
-        sa.Column("received", sa.String(32), nullable=False),
-        sa.Column("message_type", sa.String(), nullable=False),
+        "effect",
+        sa.Column("message", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("at", sa.String(32), nullable=False),
         sa.Column("answer", sa.String(), nullable=False),
+        sa.Column("error_number", sa.Integer(), nullable=False),
         sa.Column("error_code", sa.String(), nullable=False),
         sa.Column("error_where", sa.String(), nullable=False),
+        sa.Column("error_text", sa.String(), nullable=False),
+        sa.Column("orders", sa.Text(), nullable=False),
         sa.Column("jobs", sa.Text(), nullable=False),
-        sa.Column("raw", sa.LargeBinary(), nullable=False),
+        sa.Column("warnings", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("message"),
+    )
+    op.create_table(
+        "reply",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("message", sa.Integer(), nullable=False),
+        sa.Column("destination", sa.String(), nullable=False),
+        sa.Column("payload", sa.LargeBinary(), nullable=False),
+        sa.Column("status", sa.String(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("wake_at", sa.String(32), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("message_key", "message", ["control_id", "content_hash", "listener"], unique=False)
+    op.create_index("reply_due", "reply", ["status", "destination", "id"], unique=False)
     op.create_table(
         "notification",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -54,6 +63,29 @@ def _messages() -> None:
     op.create_index(
         "notification_version", "notification", ["resource_type", "resource_id", "version_id"], unique=False
     )
+
+
+def _patients() -> None:
+    op.create_table(
+        "patient_alias",
+        sa.Column("former_system", sa.String(), nullable=False),
+        sa.Column("former_value", sa.String(), nullable=False),
+        sa.Column("former_json", sa.Text(), nullable=False),
+        sa.Column("survivor_system", sa.String(), nullable=False),
+        sa.Column("survivor_value", sa.String(), nullable=False),
+        sa.Column("survivor_json", sa.Text(), nullable=False),
+        sa.Column("since", sa.String(32), nullable=False),
+        sa.PrimaryKeyConstraint("former_system", "former_value"),
+    )
+    op.create_index("patient_alias_survivor", "patient_alias", ["survivor_system", "survivor_value"], unique=False)
+    op.create_table(
+        "patient_identifier",
+        sa.Column("system", sa.String(), nullable=False),
+        sa.Column("value", sa.String(), nullable=False),
+        sa.Column("job", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("system", "value", "job"),
+    )
+    op.create_index("patient_identifier_job", "patient_identifier", ["job"], unique=False)
 
 
 def _jobs() -> None:

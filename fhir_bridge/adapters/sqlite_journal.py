@@ -1,0 +1,170 @@
+"""The journal on a SQLite file of its own: `journal.MessageJournal`. Plain `sqlite3`, since every acknowledgement waits for it.
+
+WAL, `synchronous=FULL`: one fsync a commit, so what is committed survives a power cut.
+"""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fhir_bridge.errors import Unavailable
+from fhir_bridge.journal import JournalEntry, MessageKey, MessageState, StoredMessage
+from fhir_bridge.ports import Clock
+from hl7_listener.acknowledgement import Outcome
+
+SCHEMA_VERSION = 1
+_BUSY_SECONDS = 10.0
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS message (
+    id INTEGER PRIMARY KEY,
+    listener TEXT NOT NULL, sending_application TEXT NOT NULL, sending_facility TEXT NOT NULL, control_id TEXT NOT NULL,
+    content_hash TEXT NOT NULL,
+    peer TEXT NOT NULL, received TEXT NOT NULL, message_type TEXT NOT NULL, state TEXT NOT NULL, sender TEXT NOT NULL,
+    answer TEXT NOT NULL, error_number INTEGER NOT NULL, error_code TEXT NOT NULL, error_where TEXT NOT NULL, error_text TEXT NOT NULL,
+    tolerances TEXT NOT NULL, trace TEXT NOT NULL, batch TEXT NOT NULL, sequence_number INTEGER, replay_of INTEGER NOT NULL,
+    raw BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS message_key ON message (control_id, content_hash, listener);
+CREATE INDEX IF NOT EXISTS message_state ON message (state, id);
+CREATE INDEX IF NOT EXISTS message_sequence ON message (listener, sending_application, sending_facility, id)
+    WHERE sequence_number IS NOT NULL;
+"""
+_COLUMNS = (
+    "id, listener, sending_application, sending_facility, control_id, content_hash, peer, received, message_type, state, sender, "
+    "answer, error_number, error_code, error_where, error_text, tolerances, trace, batch, sequence_number, replay_of"
+)
+_OF_KEY = (
+    "control_id = :control_id AND listener = :listener AND sending_application = :sending_application "
+    "AND sending_facility = :sending_facility"
+)
+_FIND = (
+    f"SELECT {_COLUMNS} FROM message WHERE {_OF_KEY} AND content_hash = :content_hash AND answer IN ('AA', 'CA') "  # noqa: S608
+    "ORDER BY id DESC LIMIT 1"
+)
+_RESTARTED = f"SELECT 1 FROM message WHERE {_OF_KEY} AND content_hash <> :content_hash LIMIT 1"  # noqa: S608 - constants
+_LAST_SEQUENCE = (
+    "SELECT sequence_number FROM message WHERE listener = :listener AND sending_application = :sending_application "
+    "AND sending_facility = :sending_facility AND sequence_number IS NOT NULL AND state = 'accepted' ORDER BY id DESC LIMIT 1"
+)
+_ADD = (
+    "INSERT INTO message (listener, sending_application, sending_facility, control_id, content_hash, peer, received, message_type, "
+    "state, sender, answer, error_number, error_code, error_where, error_text, tolerances, trace, batch, sequence_number, replay_of, "
+    "raw) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SqlitePage:
+    """`journal.JournalPage`; valid only inside `SqliteJournal.transaction()`."""
+
+    connection: sqlite3.Connection
+    at: datetime
+
+    def find(self, key: MessageKey) -> StoredMessage | None:
+        row = self.connection.execute(_FIND, asdict(key)).fetchone()
+        return _stored(row) if row else None
+
+    def is_restarted(self, key: MessageKey) -> bool:
+        return self.connection.execute(_RESTARTED, asdict(key)).fetchone() is not None
+
+    def last_sequence_number(self, key: MessageKey) -> int | None:
+        row = self.connection.execute(_LAST_SEQUENCE, asdict(key)).fetchone()
+        return row[0] if row else None
+
+    def add(self, entry: JournalEntry) -> int:
+        key, outcome = entry.key, entry.outcome
+        values = (
+            key.listener, key.sending_application, key.sending_facility, key.control_id, key.content_hash, entry.peer,
+            self.at.isoformat(timespec="microseconds"), entry.message_type, entry.state, entry.sender, outcome.code, outcome.error_code,
+            outcome.application_code, outcome.location, outcome.text, " ".join(entry.tolerances), json.dumps(entry.trace),
+            entry.batch, entry.sequence_number, entry.replay_of, entry.raw,
+        )  # fmt: skip
+        return int(self.connection.execute(_ADD, values).lastrowid or 0)
+
+
+class SqliteJournal:
+    """One writer in this process; other processes may read, and a person's replay may write."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._clock = clock
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600, exist_ok=True)
+        self._writing, self._reading = threading.Lock(), threading.Lock()
+        with _in_our_words():
+            self._writer, self._reader = _connect(path), _connect(path)
+            if not self._writer.execute("PRAGMA user_version").fetchone()[0]:
+                self._writer.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._writer.close()
+        self._reader.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[SqlitePage]:
+        with self._writing, _in_our_words():
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield SqlitePage(self._writer, self._clock.now())
+            except BaseException:
+                self._writer.execute("ROLLBACK")
+                raise
+            self._writer.execute("COMMIT")
+
+    def after(self, message: int, limit: int = 64) -> tuple[StoredMessage, ...]:
+        where = "state = 'accepted' AND id > ? ORDER BY id LIMIT ?"
+        return tuple(_stored(row, row[-1]) for row in self._rows(f"{_COLUMNS}, raw", where, (message, limit)))
+
+    def message(self, message: int) -> StoredMessage | None:
+        rows = self._rows(f"{_COLUMNS}, raw", "id = ?", (message,))
+        return _stored(rows[0], rows[0][-1]) if rows else None
+
+    def messages(
+        self, limit: int = 100, *, state: MessageState | None = None, before: int | None = None
+    ) -> tuple[StoredMessage, ...]:
+        where = "(?1 IS NULL OR state = ?1) AND (?2 IS NULL OR id < ?2) ORDER BY id DESC LIMIT ?3"
+        return tuple(_stored(row) for row in self._rows(_COLUMNS, where, (state, before, limit)))
+
+    def counts(self) -> dict[MessageState, int]:
+        with self._reading, _in_our_words():
+            rows = self._reader.execute("SELECT state, count(*) FROM message GROUP BY state").fetchall()
+        return {MessageState(state): count for state, count in rows}
+
+    def _rows(self, columns: str, where: str, values: tuple[Any, ...]) -> list[Any]:
+        with self._reading, _in_our_words():
+            return self._reader.execute(f"SELECT {columns} FROM message WHERE {where}", values).fetchall()  # noqa: S608
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    for pragma in ("journal_mode=WAL", "synchronous=FULL"):
+        connection.execute(f"PRAGMA {pragma}").fetchall()
+    return connection
+
+
+def _stored(row: Any, raw: bytes = b"") -> StoredMessage:
+    (
+        number, listener, application, facility, control_id, content_hash, peer, received, message_type, state, sender,
+        answer, error_number, error_code, error_where, error_text, tolerances, trace, batch, sequence_number, replay_of,
+    ) = row[:21]  # fmt: skip
+    entry = JournalEntry(
+        MessageKey(listener, application, facility, control_id, content_hash), raw, peer, message_type, MessageState(state),
+        Outcome(answer, error_number, error_where, error_text, error_code), sender, tuple(tolerances.split()),
+        tuple((element, source) for element, source in json.loads(trace)), batch, sequence_number, replay_of,
+    )  # fmt: skip
+    return StoredMessage(number, datetime.fromisoformat(received).astimezone(UTC), entry)
+
+
+@contextmanager
+def _in_our_words() -> Iterator[None]:
+    """A failure of the database as Unavailable `store.unavailable`; its text may hold values."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise Unavailable("store.unavailable", "journal", type(error).__name__) from None
