@@ -56,8 +56,9 @@ def apply_message(ledger: Ledger, message: StoredMessage, policy: IntakePolicy) 
     """The effect of one message. Raises MappingRefused, MessageRefused where it has none; the caller rolls back to its savepoint."""
     rules = policy.senders.called(message.entry.sender)
     orders = orders_from(Message(message.entry.raw, rules.charset_default), rules.mapping)
-    jobs = [job for order in orders if (job := accept_order(ledger, order, "hl7v2"))]
-    return Effect(message.id, Outcome("AA"), tuple(dict.fromkeys(jobs)))
+    taken = [accept_order(ledger, order, "hl7v2") for order in orders]
+    jobs = tuple(dict.fromkeys(each.job for each in taken if each.job))
+    return Effect(message.id, Outcome("AA"), jobs)
 
 
 def _inside_savepoint(ledger: Ledger, message: StoredMessage, policy: IntakePolicy) -> Effect:

@@ -4,6 +4,7 @@ Written against `ports.Ledger`: all of it happens inside one transaction of the 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from fhir_bridge.job import Event, Stage, Status
 from fhir_bridge.ports import KnownOrder, Ledger
@@ -12,22 +13,38 @@ from mappings.order import Order, OrderControl, OrderKey
 from mappings.refusal import MappingRefused
 
 CANCELLED_EARLY = "order.cancelled-early"  # the cancel came first; its order has not come yet
+UNKNOWN = "order.unknown"  # a cancel or change of an order that we do not know
 
 
-def accept_order(ledger: Ledger, order: Order, source: str) -> str:
-    """The job that this order makes or touches; empty for none. The same order by another door touches the same job."""
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of an order: the job that it made or touched (empty for none), the order-level answer (ORC-1 of an ORR, ORG or
+    ORI; table 0119), and what somebody should look at (a slug; empty for nothing)."""
+
+    job: str = ""
+    answer: str = "OK"
+    warning: str = ""
+
+
+def accept_order(ledger: Ledger, order: Order, source: str, *, keep_unknown: bool = True) -> Taken:
+    """What this order makes of its job, or of none. The same order by another door touches the same job.
+
+    Without `keep_unknown` a cancel or change of an order that we do not know leaves no trace.
+    """
     known = ledger.orders_by_keys(order.keys())
     ours = [k for k in known if same_patient(k.order.patient, order.patient)]
     same = [k for k in ours if not contradicts(k.order, order)]
     if not same and order.control is OrderControl.CHANGE:
         same = [k for k in ours if same_placer(k.order, order)]  # it corrects the numbers, too
     if order.control is OrderControl.NONE:
-        return _note_only(ledger, same, order)
+        return Taken(_note_only(ledger, same))
     if same:
-        return _touch(ledger, same[0], order, source)
+        return Taken(_touch(ledger, same[0], order, source))
     if len(ours) < len(known):
-        return _conflict(ledger, order, source)
-    return _create(ledger, order, source)
+        return Taken(_conflict(ledger, order, source))
+    if order.control is OrderControl.NEW:
+        return Taken(_create(ledger, order, source))
+    return Taken(_create(ledger, order, source) if keep_unknown else "", warning=UNKNOWN)
 
 
 def _create(ledger: Ledger, order: Order, source: str) -> str:
@@ -103,7 +120,7 @@ def _patient_of(order: Order) -> str:
     return f"{first.system}|{first.value}"
 
 
-def _note_only(ledger: Ledger, same: Sequence[KnownOrder], order: Order) -> str:
+def _note_only(ledger: Ledger, same: Sequence[KnownOrder]) -> str:
     if not same:
         return ""
     ledger.note(same[0].job.id, "received", "order.no-effect")

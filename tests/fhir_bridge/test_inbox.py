@@ -80,7 +80,7 @@ def test_versions_of_one_service_request_make_one_job(house: House) -> None:
 
 def test_the_same_order_by_both_doors_is_one_job(house: House) -> None:
     with house.store.transaction() as ledger:
-        job = accept_order(ledger, an_order("1"), "hl7v2")
+        job = accept_order(ledger, an_order("1"), "hl7v2").job
     house.notify()
     known = house.store.jobs()
     assert ([j.id for j in known], known[0].order.service_request) == ([job], "ServiceRequest/9")
