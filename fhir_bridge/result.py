@@ -55,6 +55,7 @@ def report_of(
         instance_uids=tuple(image.sop_instance_uid for image in spoke.inputs),
         explanation_png=(pictures / spoke.picture).read_bytes() if spoke.picture else None,
         explanation_method=spoke.picture_method,
+        patient_identity=order.patient,
     )
 
 

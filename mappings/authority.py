@@ -62,6 +62,11 @@ class Authorities:
             system = f"urn:oid:{identifier.universal_id}"
         return replace(identifier, system=system)
 
+    def rule_of_system(self, system: str) -> Authority | None:
+        """The first rule that names this identifier system: how to write the authority for a receiver of HL7 v2."""
+        rules = self._by_name.values()
+        return next((rule for rule in rules if system and rule.identifier_system == system), None)
+
     def knows(self, system: str) -> bool:
         """Whether a rule names this identifier system."""
         return system in self._systems

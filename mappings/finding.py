@@ -7,7 +7,7 @@ from enum import StrEnum
 from pydantic import ConfigDict, with_config
 
 from mappings.code import Code
-from mappings.order import Identifier
+from mappings.order import Identifier, PatientIdentity
 
 
 class ReportOutcome(StrEnum):
@@ -79,3 +79,4 @@ class Report:
     explanation_png: bytes | None = field(default=None, repr=False)
     explanation_method: str = ""
     imaging_study: str = ""  # "ImagingStudy/7", or empty: then our own is created unless the server has one by then
+    patient_identity: PatientIdentity = field(default=PatientIdentity(), repr=False)  # as the order's sender wrote it

@@ -91,6 +91,7 @@ def coded(segment: Located, position: int, authorities: Authorities) -> Code | N
         code, name = segment.text(position, first), segment.text(position, first + 2)
         if code:
             known = load("coding_systems").target(name.upper(), code_system.CODING_SYSTEM)
-            return Code(code, known.code if known else authorities.system_of(name), segment.text(position, first + 1))
+            system = known.code if known else authorities.system_of(name)
+            return Code(code, system, segment.text(position, first + 1), name)
     text = segment.text(position, 2)
     return Code("", "", text) if text else None
