@@ -8,6 +8,7 @@ from fhir_bridge.adapters.fhir_client import FhirClient
 from fhir_bridge.practice.fhir_peer import FhirPeer
 from tests.support.bridge import Bridge, running_bridge
 from tests.support.hapi import HAPI_WORK, running_peer
+from tests.support.neighbours import Neighbours, running_neighbours
 from tests.support.orthanc import Orthanc, running_orthanc
 
 
@@ -32,3 +33,13 @@ def bridge(hapi: FhirPeer, orthanc: Orthanc, tmp_path_factory: pytest.TempPathFa
     data_dir = tmp_path_factory.mktemp("stories") / "bridge"
     with FhirClient(hapi.base_url) as fhir, running_bridge(data_dir, fhir, settings, secrets) as bridge:
         yield bridge
+
+
+@pytest.fixture(scope="session")
+def neighbours(hapi: FhirPeer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Neighbours]:
+    """A bridge between Camel and HAPI HL7v2. Use orders, patients and stories of your own in each test."""
+    with (
+        FhirClient(hapi.base_url) as fhir,
+        running_neighbours(tmp_path_factory.mktemp("neighbours"), fhir) as neighbours,
+    ):
+        yield neighbours

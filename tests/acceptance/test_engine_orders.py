@@ -1,0 +1,167 @@
+"""Apache Camel, as the hospital's integration engine, routes orders to us: what it takes our answers for, and what it does next.
+
+`8a` names a row of what was measured of Camel: it judges by MSA-1 alone, takes the next bytes on the socket for the next answer, and
+sends the same bytes again on a new socket where a connection ends without one.
+"""
+
+import re
+from dataclasses import dataclass
+
+import pytest
+
+from tests.support.hl7_engine import Event
+from tests.support.mllp_peer import msa
+from tests.support.neighbour_orders import NeighbourOrder
+from tests.support.neighbours import Neighbours
+
+pytestmark = [pytest.mark.real_parts, pytest.mark.tensorflow]
+
+REFUSED = {"AE": "MllpApplicationErrorAcknowledgementException", "AR": "MllpApplicationRejectAcknowledgementException"}
+CONVERSATION = {
+    "01-taken": NeighbourOrder(),
+    "02-content-wrong": NeighbourOrder(orc="ORC|CA"),
+    "03-not-for-production": NeighbourOrder(processing_id="D"),
+    "04-content-wrong-before-2.5": NeighbourOrder("2.3.1", orc="ORC|CA"),
+    "05-accept-acknowledgement-asked-for": NeighbourOrder(accept="AL|AL"),
+    "06-application-acknowledgement-alone": NeighbourOrder(accept="NE|AL"),
+    "07-line-feeds": NeighbourOrder(),
+    "08-line-feeds-content-wrong": NeighbourOrder(orc="ORC|CA"),
+    "09-control-id-with-delimiters": NeighbourOrder(control_id="A&B^C\\T\\~D"),
+    "10-long-control-id": NeighbourOrder(control_id="X" * 199),
+    "11-taken": NeighbourOrder(),
+}
+ANSWERS = {"02": "AE", "03": "AR", "04": "AE", "08": "AE"}
+VERSIONS = (
+    "2.1",
+    "2.2",
+    "2.3",
+    "2.3.1",
+    "2.4",
+    "2.5",
+    "2.5.1",
+    "2.6",
+    "2.7",
+    "2.7.1",
+    "2.8",
+    "2.8.1",
+    "2.8.2",
+    "2.9",
+    "2.9.1",
+)
+
+
+def message(name: str, order: NeighbourOrder) -> bytes:
+    content = order.bytes(end="\n" if "line-feeds" in name else "\r")
+    return content.replace(b"CANARY-NP%d^CPOE" % order.number, b"") if "content-wrong" in name else content
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """One message after the other: what Camel made of each answer, and the bytes of its connections."""
+
+    events: dict[str, Event]
+    sent: tuple[bytes, ...]
+    answered: bytes
+
+
+@pytest.fixture(scope="module")
+def conversation(neighbours: Neighbours) -> Conversation:
+    neighbours.engine.send("00-first", NeighbourOrder().bytes())
+    (first,) = neighbours.relay.connections
+    already = len(first.answered)
+    for name, order in CONVERSATION.items():
+        neighbours.engine.put(name, message(name, order))
+    events = {name: neighbours.engine.sent(name) for name in CONVERSATION}
+    return Conversation(
+        events, tuple(bytes(relayed.sent) for relayed in neighbours.relay.connections), bytes(first.answered[already:])
+    )
+
+
+@pytest.mark.parametrize("name", CONVERSATION)
+def test_camel_understands_every_answer_and_finds_its_own_control_id(
+    neighbours: Neighbours, conversation: Conversation, name: str
+) -> None:
+    """8a: AA or CA / AE, AR, CE, CR; MSA-2; LF or CRLF segments (our answer has CR all the same, or Camel took an AE for AA)."""
+    expected = ANSWERS.get(name[:2], "AA")
+    event = conversation.events[name]
+    assert (event["msa1"], event["accepted"], event["msa2_match"]) == (expected, expected == "AA", True)
+    assert event.get("error") == REFUSED.get(expected)
+    assert msa(neighbours.engine.answer_to(name)) == (expected, CONVERSATION[name].id)
+
+
+def test_all_of_it_goes_over_one_connection(conversation: Conversation) -> None:
+    """8a: AE, AR: the socket stays open."""
+    (sent,) = conversation.sent
+    assert sent.count(b"\x0b") == 1 + len(CONVERSATION)
+
+
+def test_every_message_has_one_answer_and_nothing_stands_outside_the_blocks(conversation: Conversation) -> None:
+    """8a: a second answer later on the socket; junk before VT; FS LF, FS alone. One block each, whatever MSH-15 and MSH-16 ask for."""
+    assert re.fullmatch(rb"(?:\x0bMSH[^\x0b\x1c\n]*\r\x1c\r){%d}" % len(CONVERSATION), conversation.answered)
+
+
+def test_camel_takes_our_answer_to_every_version(neighbours: Neighbours) -> None:
+    """8a: an ACK that both take: MSH-12 2.1 to 2.8.1; no MSA-3 with 2.7 or later."""
+    orders = {f"version-{version}": NeighbourOrder(version, processing_id="D") for version in VERSIONS}
+    for name, order in orders.items():
+        neighbours.engine.put(name, order.bytes())
+    events = {name: neighbours.engine.sent(name) for name in orders}
+    answers = {version: neighbours.engine.answer_to(f"version-{version}") for version in VERSIONS}
+    assert {(event["msa1"], event["msa2_match"]) for event in events.values()} == {("AR", True)}
+    assert {version: field(answers[version], "MSH", 12) for version in VERSIONS} == {
+        version: version if version <= "2.8.1" else "2.8.1" for version in VERSIONS
+    }
+    assert {version for version in VERSIONS if field(answers[version], "MSA", 3)} == {
+        "2.1",
+        "2.2",
+        "2.3",
+        "2.3.1",
+        "2.4",
+    }
+    assert all(field(answer, "ERR", 3 if version >= "2.5" else 1) for version, answer in answers.items())
+
+
+def test_a_connection_that_ends_without_an_answer_makes_one_job(neighbours: Neighbours) -> None:
+    """8a: FIN, RST or half an ACK: the same bytes again within 1 ms on a new socket."""
+    order = NeighbourOrder()
+    before = len(neighbours.relay.connections)
+    neighbours.relay.lose_next_answer()
+    event = neighbours.engine.send("answer-lost", order.bytes())
+    assert (event["accepted"], event["msa1"], event["msa2_match"], event["redeliveries"]) == (True, "AA", True, 0)
+    assert sum(bytes(relayed.sent).count(order.id.encode()) for relayed in neighbours.relay.connections[-2:]) == 2
+    assert len(neighbours.relay.connections) == before + 1
+    assert neighbours.jobs_of(order) == 1
+
+
+def test_order_level_answers_are_taken(neighbours: Neighbours) -> None:
+    """8a: an ACK that both take: ORR, ORG, ORI."""
+    kinds = {"ORM^O01": "ORR", "OMG^O19^OMG_O19": "ORG", "OMI^O23^OMI_O23": "ORI"}
+    orders = {code: NeighbourOrder(kind=kind, application="RESPONSES") for kind, code in kinds.items()}
+    events = {code: neighbours.engine.send(f"response-{code}", order.bytes()) for code, order in orders.items()}
+    answers = {code: neighbours.engine.answer_to(f"response-{code}") for code in orders}
+    assert {(event["accepted"], event["msa2_match"]) for event in events.values()} == {(True, True)}
+    assert {code: field(answer, "MSH", 9).split("^")[0] for code, answer in answers.items()} == {c: c for c in orders}
+    assert {field(answer, "ORC", 1) for answer in answers.values()} == {"OK"}
+
+
+def test_the_application_acknowledgement_of_enhanced_mode_comes_by_its_own_way(neighbours: Neighbours) -> None:
+    """8a: a second answer later on the socket is taken for the answer to the next message: so it goes to `reply_to`."""
+    order = NeighbourOrder(application="ENHANCED", accept="AL|AL")
+    event = neighbours.engine.send("enhanced", order.bytes())
+    arrived = neighbours.engine.wait_for(
+        lambda e: e["event"] == "received" and order.id.encode() in neighbours.engine.content(e)
+    )
+    following = neighbours.engine.send("after-enhanced", NeighbourOrder().bytes())
+    assert (event["msa1"], event["msa2_match"]) == ("CA", True)
+    assert msa(neighbours.engine.content(arrived)) == ("AA", order.id)
+    assert (following["msa1"], following["msa2_match"]) == ("AA", True)
+
+
+def field(answer: bytes, segment: str, number: int) -> str:
+    """By splitting alone; empty where it is not there."""
+    for line in answer.decode("ascii").split("\r"):
+        if line.startswith(segment):
+            fields = line.split("|")
+            position = number - 1 if segment == "MSH" else number
+            return fields[position] if position < len(fields) else ""
+    return ""

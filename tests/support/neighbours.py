@@ -1,0 +1,61 @@
+"""A bridge between real HL7 v2 neighbours: Camel sends it orders and takes its results, HAPI takes the same results and checks them."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fhir_bridge.adapters.fhir_client import FhirClient
+from tests.support.bridge import Bridge, running_bridge, until
+from tests.support.hl7_engine import Engine, HapiReceiver, free_port
+from tests.support.mllp_relay import MllpRelay
+from tests.support.neighbour_orders import NeighbourOrder
+
+SENDERS = {
+    "senders.enhanced.application": "ENHANCED",
+    "senders.enhanced.answer": "enhanced",
+    "senders.enhanced.reply_to": "engine",
+    "senders.responses.application": "RESPONSES",
+    "senders.responses.order_responses": "true",
+}
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """`engine` sends by way of `relay`; both it and `receiver` are given every result."""
+
+    bridge: Bridge
+    engine: Engine
+    receiver: HapiReceiver
+    relay: MllpRelay
+
+    def jobs_of(self, order: NeighbourOrder) -> int:
+        """How many jobs the order has, once it has one."""
+
+        def look() -> int:
+            found = (job.order.placer for job in self.bridge.store.jobs(limit=1000))
+            return sum(placer is not None and placer.value == order.placer for placer in found)
+
+        return until(look, "a job of the order")
+
+
+@contextmanager
+def running_neighbours(folder: Path, fhir: FhirClient) -> Iterator[Neighbours]:
+    """All of them until the end; the PACS is the folder `pacs` beside the bridge's data."""
+    port = free_port()
+    with ExitStack() as stack:
+        relay = stack.enter_context(MllpRelay(("127.0.0.1", port)))
+        engine = stack.enter_context(Engine(folder / "engine", relay.address, ["--as-is", "--retry-delay", "300"]))
+        receiver = stack.enter_context(HapiReceiver(folder / "receiver", ["--strict"]))
+        settings = SENDERS | {"mllp.port": str(port), "archive.folder": str(folder / "pacs")}
+        for name, address in (("engine", engine.inbound), ("receiver", receiver.address)):
+            settings |= {
+                f"destinations.{name}.host": address[0],
+                f"destinations.{name}.port": str(address[1]),
+                f"destinations.{name}.results": "true",
+            }
+        (folder / "pacs").mkdir()
+        bridge = stack.enter_context(running_bridge(folder / "bridge", fhir, settings))
+        for program in (engine, receiver):
+            program.wait_until_ready()
+        yield Neighbours(bridge, engine, receiver, relay)
