@@ -18,10 +18,20 @@ from hl7_listener.delimiters import Delimiters
 from hl7_listener.escapes import escape
 from hl7_listener.header import Header
 from hl7_listener.message import Message, Segment
+from hl7_listener.order_response import order_segments, response_to
 from hl7_listener.outcome import ERROR_CODES, POSITIVE, OrderAnswer, Outcome
 from hl7_listener.refusal import MessageRefused
 
-__all__ = ["ERROR_CODES", "POSITIVE", "Acknowledgement", "OrderAnswer", "Outcome", "acknowledge", "outcome_of", "parse_acknowledgement"]
+__all__ = [
+    "ERROR_CODES",
+    "POSITIVE",
+    "Acknowledgement",
+    "OrderAnswer",
+    "Outcome",
+    "acknowledge",
+    "outcome_of",
+    "parse_acknowledgement",
+]
 
 # HAPI refuses 2.8.2, 2.9 and everything later in our answer: MSH-12 stops at 2.8.1.
 _VERSIONS = ("2.1", "2.2", "2.3", "2.3.1", "2.4", "2.5", "2.5.1", "2.6", "2.7", "2.7.1", "2.8", "2.8.1")
@@ -53,11 +63,21 @@ def outcome_of(refusal: MessageRefused, style: str = "original") -> Outcome:
 
 
 def acknowledge(
-    header: Header | None, outcome: Outcome, *, application: str, facility: str, control_id: str, at: datetime
+    header: Header | None,
+    outcome: Outcome,
+    *,
+    application: str,
+    facility: str,
+    control_id: str,
+    at: datetime,
+    message: bytes = b"",
+    conditions: tuple[str, str] = ("", ""),
 ) -> bytes:
     """The acknowledgement's bytes, without the block around them; empty where nothing is to be sent.
 
-    `header` is None where it could not be read; then MSA-2 is empty. Raises ValueError where `at` has no time zone.
+    `header` is None where it could not be read; then MSA-2 is empty. `message` is the message answered: an order response repeats
+    what its structure requires (see `order_response`). `conditions` are MSH-15 and MSH-16, empty unless the answer is a message of
+    its own (`modes`). Raises ValueError where `at` has no time zone.
     """
     if at.tzinfo is None:
         raise ValueError("MSH-7 needs a time zone")
@@ -65,28 +85,33 @@ def acknowledge(
         return b""
     delimiters = header.delimiters if header else Delimiters()
     version = _version(header)
-    ours = [_text(name, delimiters) for name in (application, facility)]
+    response = response_to(header, outcome) if header else None
     msh = [
         b"MSH",
         delimiters.encoding_characters.encode(),
-        *ours,
+        *(_text(name, delimiters) for name in (application, facility)),
         _echo(header, 3),
         _echo(header, 4),
         at.strftime("%Y%m%d%H%M%S%z").encode(),
         b"",
-        _message_type(header, delimiters, version),
+        _message_type(header, outcome, response, version),
         _text(control_id, delimiters),
         _echo(header, 11) or b"P",
         version.encode(),
+        b"",
+        b"",
+        *(condition.encode() for condition in conditions),
+        b"",
+        _echo(header, 18) if _at_least(version, "2.3") else b"",
     ]
-    if _at_least(version, "2.3") and (charset := _echo(header, 18)):
-        msh += [b""] * 5 + [charset]
     msa = [b"MSA", outcome.code.encode(), _echo(header, 10)]
-    if outcome.text and not _at_least(version, "2.5"):
-        msa.append(_text(outcome.text, delimiters))
+    msa.append(b"" if _at_least(version, "2.5") else _text(outcome.text, delimiters))
+    if outcome.expected_sequence is not None:
+        msa.append(b"%d" % outcome.expected_sequence)
     segments = (msh, msa, _error_segment(outcome, delimiters, version))
     separator = delimiters.field.encode()
-    return b"".join(separator.join(fields).rstrip(separator) + b"\r" for fields in segments if fields)
+    answer = b"".join(separator.join(fields).rstrip(separator) + b"\r" for fields in segments if fields)
+    return answer + order_segments(header, outcome, message) if header and response else answer
 
 
 def parse_acknowledgement(payload: bytes) -> Acknowledgement:
@@ -134,13 +159,14 @@ def _at_least(version: str, other: str) -> bool:
     return _numbers(version) >= _numbers(other)
 
 
-def _message_type(header: Header | None, delimiters: Delimiters, version: str) -> bytes:
+def _message_type(header: Header | None, outcome: Outcome, response: tuple[str, str] | None, version: str) -> bytes:
     """`ACK^O01^ACK`; without the structure below v2.3.1, `ACK` alone where the event is no event."""
-    event = header.trigger_event if header else ""
-    if not re.fullmatch(r"[A-Z0-9]{3}", event):
+    code, event = response or ("ACK", header.trigger_event if header else "")
+    if header is None or not re.fullmatch(r"[A-Z0-9]{3}", event) or (outcome.short_type and not response):
         return b"ACK"
-    parts = ("ACK", event, "ACK") if _at_least(version, "2.3.1") else ("ACK", event)
-    return delimiters.component.join(parts).encode()
+    structure = f"{code}_{event}" if response else code
+    parts = (code, event, structure) if _at_least(version, "2.3.1") else (code, event)
+    return header.delimiters.component.join(parts).encode()
 
 
 def _error_segment(outcome: Outcome, delimiters: Delimiters, version: str) -> list[bytes]:

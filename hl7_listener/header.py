@@ -93,7 +93,7 @@ class Header:
 
     @property
     def accept_acknowledgement(self) -> str:
-        """MSH-15 (table 0155)."""
+        """MSH-15 (table 0155): AL, NE, ER, SU or empty."""
         return self.component(15).upper()
 
     @property
@@ -128,6 +128,13 @@ def read_header(payload: bytes) -> Header:
         return header
     inferred = _ONLY_EVENT.get(header.message_code) or _event_of_evn(payload, end, separator)
     return Header(delimiters, header.fields, inferred)
+
+
+def read_segment_header(segment: bytes) -> Header:
+    """A segment FHS or BHS, whose first twelve fields are built like those of MSH. Raises MessageRefused `hl7v2.delimiters`."""
+    delimiters = read_delimiters(segment)
+    separator = delimiters.field.encode()
+    return Header(delimiters, (separator, *segment[4:].split(separator)))
 
 
 def content_hash(payload: bytes) -> str:

@@ -41,6 +41,11 @@ class Segment:
         return self._guarded[self.start : min(self.start + 3, self.end)].decode("iso8859-1")
 
     @property
+    def content(self) -> bytes:
+        """The segment byte for byte, without the line's end."""
+        return self._message.raw[self.start : self.end]
+
+    @property
     def field_count(self) -> int:
         """The number of the last field that is written, even if empty."""
         return len(self._spans) - 1
