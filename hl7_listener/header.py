@@ -4,6 +4,7 @@ The delimiters are 7-bit in every character set of the standard, so the header c
 the rest is unreadable.
 """
 
+import functools
 import hashlib
 import re
 from dataclasses import dataclass, field
@@ -13,10 +14,15 @@ from hl7_listener.framing import BYTE_ORDER_MARK
 from hl7_listener.refusal import MessageRefused
 
 _LEADING = b"\r\n\0 "
-_SEGMENT_END = re.compile(rb"[\r\n]")
 _ONLY_EVENT = {"ORM": "O01", "OMG": "O19", "OMI": "O23"}  # message codes with one trigger event (table 0354)
-# What answers a message must not be answered itself, or two systems answer each other for ever (§2.9.2).
-_ANSWERS = frozenset({"ACK", "MCF", "NMD", "ORR", "ORG", "ORI", "ORL"})
+# What answers a message must not be answered itself, or two systems answer each other for ever (§2.9.2): the codes whose
+# structures all require MSA, and NMD, network data nobody here asked for.
+_ANSWERS = frozenset(
+    "ACK ADR ARD BRP BRT CCI CQU DOC EDR ERP MCF MFK MFR NMD NMR OPR ORA ORB ORD ORF ORG ORI ORL ORN ORP ORR ORS ORX OSR OSU PPT "
+    "PPV PRR PTR QCK RAR RCI RCL RDR RDY RER RGR ROR RPA RPI RPL RPR RRA RRD RRE RRG RRI RRO RSP RTB SQR SRR TBR VXR VXX".split()  # noqa: SIM905 - reads as a table
+)
+_LONGEST_MESSAGE_TYPE = 64  # bytes of MSH-9 worth remembering
+_NUMBER = re.compile(r"-?\d{1,15}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +66,19 @@ class Header:
     @property
     def message_code(self) -> str:
         """MSH-9.1 in upper case: `ORM`."""
-        return self.component(9, 1).upper()
+        return _code_and_event(self)[0]
 
     @property
     def trigger_event(self) -> str:
         """MSH-9.2 in upper case, or what follows from MSH-9.1 or EVN-1 where the sender leaves it out."""
-        return self.component(9, 2).upper() or self.inferred_event
+        return _code_and_event(self)[1] or self.inferred_event
 
     @property
     def message_type(self) -> str:
         """`ORM^O01`: code and event, whatever delimiters and structure the sender wrote. Route on this."""
-        return f"{self.message_code}^{self.trigger_event}" if self.trigger_event else self.message_code
+        code, event = _code_and_event(self)
+        event = event or self.inferred_event
+        return f"{code}^{event}" if event else code
 
     @property
     def control_id(self) -> str:
@@ -89,7 +97,13 @@ class Header:
 
     @property
     def sequence_number(self) -> str:
+        """MSH-13 as text; `sequence_number(header)` gives the number."""
         return self.component(13)
+
+    @property
+    def continuation_pointer(self) -> str:
+        """MSH-14: set in every fragment of a message but the first (§2.10.2)."""
+        return self.component(14)
 
     @property
     def accept_acknowledgement(self) -> str:
@@ -120,21 +134,34 @@ def read_header(payload: bytes) -> Header:
     `hl7v2.delimiters` (MSH-1 or MSH-2 unusable).
     """
     start, end = _header_span(payload)
-    segment = payload[start:end]
-    delimiters = read_delimiters(segment)
-    separator = delimiters.field.encode()
-    header = Header(delimiters, (separator, *segment[4:].split(separator)))
-    if header.component(9, 2):
+    header = read_segment_header(payload[start:end])
+    code, event = _code_and_event(header)
+    if event:
         return header
-    inferred = _ONLY_EVENT.get(header.message_code) or _event_of_evn(payload, end, separator)
-    return Header(delimiters, header.fields, inferred)
+    inferred = _ONLY_EVENT.get(code) or _event_of_evn(payload, end, header.fields[0])
+    return Header(header.delimiters, header.fields, inferred) if inferred else header
 
 
 def read_segment_header(segment: bytes) -> Header:
-    """A segment FHS or BHS, whose first twelve fields are built like those of MSH. Raises MessageRefused `hl7v2.delimiters`."""
+    """A segment MSH, FHS or BHS: their first twelve fields are built alike. Raises MessageRefused `hl7v2.delimiters`."""
     delimiters = read_delimiters(segment)
-    separator = delimiters.field.encode()
+    separator = segment[3:4]
     return Header(delimiters, (separator, *segment[4:].split(separator)))
+
+
+def sequence_number(header: Header) -> int | None:
+    """MSH-13 as a number (§2.10.1; `000000001` is 1, -1 and 0 are commands); None where it is empty or no whole number."""
+    text = header.sequence_number
+    return int(text) if _NUMBER.fullmatch(text) else None
+
+
+def is_fragment(header: Header, payload: bytes) -> bool:
+    """Whether this is a part of a message only: it goes on (DSC-1), or it continues another (MSH-14) (§2.10.2)."""
+    if header.continuation_pointer:
+        return True
+    separator = re.escape(header.fields[0])
+    empty = rb"[\s\"]|" + separator
+    return re.search(rb"[\r\n]DSC" + separator + rb"(?!" + empty + rb")[^\r\n]", payload) is not None
 
 
 def content_hash(payload: bytes) -> str:
@@ -154,27 +181,50 @@ def header_start(payload: bytes) -> int:
 
 
 def _header_span(payload: bytes) -> tuple[int, int]:
-    start = header_start(payload)
-    name = payload[start : start + 3]
-    if name in (b"FHS", b"BHS"):
-        raise MessageRefused("hl7v2.batch", name.decode("ascii"), "a batch inside one block is not accepted here")
-    if name != b"MSH":
+    start = 0 if payload.startswith(b"MSH") else header_start(payload)
+    if not payload.startswith(b"MSH", start):
+        name = payload[start : start + 3]
+        if name in (b"FHS", b"BHS"):
+            raise MessageRefused("hl7v2.batch", name.decode("ascii"), "a batch inside one block is not accepted here")
         raise MessageRefused("hl7v2.no-header", "MSH", "the text does not begin with a segment MSH")
-    stop = _SEGMENT_END.search(payload, start)
-    return start, stop.start() if stop else len(payload)
+    end = payload.find(b"\r", start)
+    if end < 0:
+        end = len(payload)
+    line_feed = payload.find(b"\n", start, end)
+    return start, end if line_feed < 0 else line_feed
 
 
 def _time_span(payload: bytes) -> tuple[int, int]:
     """Where MSH-7 lies; an empty span at the end where there is none."""
+    nowhere = len(payload), len(payload)
     try:
         start, end = _header_span(payload)
     except MessageRefused:
-        return len(payload), len(payload)
-    parts = payload[start:end].split(payload[start + 3 : start + 4] or b"|")
-    if len(parts) < 7:
-        return len(payload), len(payload)
-    begin = start + sum(len(part) + 1 for part in parts[:6])
-    return begin, begin + len(parts[6])
+        return nowhere
+    separator = payload[start + 3 : start + 4]
+    if not separator:
+        return nowhere
+    begin = start
+    for _ in range(6):
+        begin = payload.find(separator, begin, end) + 1
+        if not begin:
+            return nowhere
+    stop = payload.find(separator, begin, end)
+    return begin, end if stop < 0 else stop
+
+
+def _code_and_event(header: Header) -> tuple[str, str]:
+    """MSH-9.1 and MSH-9.2 in upper case. A sender has few types, so what a field means is remembered."""
+    raw, delimiters = header.raw(9), header.delimiters
+    if len(raw) > _LONGEST_MESSAGE_TYPE:
+        return _two_components.__wrapped__(raw, delimiters.component, delimiters.repetition)
+    return _two_components(raw, delimiters.component, delimiters.repetition)
+
+
+@functools.lru_cache(maxsize=256)
+def _two_components(raw: bytes, component: str, repetition: str) -> tuple[str, str]:
+    parts = raw.split(repetition.encode(), 1)[0].split(component.encode(), 2)
+    return _text(parts[0]).strip().upper(), _text(parts[1]).strip().upper() if len(parts) > 1 else ""
 
 
 def _event_of_evn(payload: bytes, position: int, separator: bytes) -> str:
