@@ -23,13 +23,42 @@ OBSERVATION_CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-catego
 DATA_ABSENT_REASON = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 OBSERVATION_VALUE = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue"  # AIAST
 PROVENANCE_AGENT = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
+ACT_CODE = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
+PARTICIPATION = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType"
+MARITAL_STATUS_V3 = "http://terminology.hl7.org/CodeSystem/v3-MaritalStatus"
+NULL_FLAVOR = "http://terminology.hl7.org/CodeSystem/v3-NullFlavor"
+NAME_USE = "http://hl7.org/fhir/name-use"
+ADDRESS_USE = "http://hl7.org/fhir/address-use"
+CONTACT_POINT_USE = "http://hl7.org/fhir/contact-point-use"
+CONTACT_POINT_SYSTEM = "http://hl7.org/fhir/contact-point-system"
+ENCOUNTER_STATUS = "http://hl7.org/fhir/encounter-status"
+OBSERVATION_STATUS = "http://hl7.org/fhir/observation-status"
+ALLERGY_CATEGORY = "http://hl7.org/fhir/allergy-intolerance-category"
+ALLERGY_CRITICALITY = "http://hl7.org/fhir/allergy-intolerance-criticality"
+ALLERGY_CLINICAL = "http://terminology.hl7.org/CodeSystem/allergyintolerance-clinical"
+CONDITION_CATEGORY = "http://terminology.hl7.org/CodeSystem/condition-category"
+CONDITION_VERIFICATION = "http://terminology.hl7.org/CodeSystem/condition-ver-status"
+MARITAL_STATUS = "http://terminology.hl7.org/CodeSystem/v2-0002"
+EVENT_TYPE = "http://terminology.hl7.org/CodeSystem/v2-0003"
+PATIENT_CLASS = "http://terminology.hl7.org/CodeSystem/v2-0004"
+ABNORMAL_FLAGS = "http://terminology.hl7.org/CodeSystem/v2-0078"
+RESULT_STATUS = "http://terminology.hl7.org/CodeSystem/v2-0085"
+ALLERGEN_TYPE = "http://terminology.hl7.org/CodeSystem/v2-0127"
+ALLERGY_SEVERITY = "http://terminology.hl7.org/CodeSystem/v2-0128"
+ADDRESS_TYPE = "http://terminology.hl7.org/CodeSystem/v2-0190"
+NAME_TYPE = "http://terminology.hl7.org/CodeSystem/v2-0200"
+TELECOM_USE = "http://terminology.hl7.org/CodeSystem/v2-0201"
+TELECOM_EQUIPMENT = "http://terminology.hl7.org/CodeSystem/v2-0202"
 
+FHIR_URI = "urn:ietf:rfc:3986"  # of a code that is itself the URI of a code system
 DICOM_UID = "urn:dicom:uid"  # identifier system; the value is urn:oid:<UID> (R4 ImagingStudy.identifier)
 
 # Ours. No registry knows them; they are what a site sees in its FHIR server, so they never change.
 OWN_CODES = "urn:fhir-bridge:codes"
 OWN_TAGS = "urn:fhir-bridge:tag"
 OWN_ORDER_EFFECT = "urn:fhir-bridge:order-effect"
+OWN_REQUEST_WRITE = "urn:fhir-bridge:request-write"
+OWN_HL7V2 = "urn:fhir-bridge:hl7v2"  # identifiers out of HL7 v2 messages whose authority the site has not named
 OWN_PRIORITY_WORDS = "urn:fhir-bridge:priority-words"
 OWN_ANSWERS = "urn:fhir-bridge:answer"
 OWN_MODELS = "urn:fhir-bridge:models"
@@ -53,6 +82,8 @@ OWN_DEFINITIONS: Mapping[str, tuple[str, str]] = {
     "image-contrast": ("Image contrast", "Standard deviation of the grey values as a fraction of the shown range."),
     "image-sharpness": ("Image sharpness", "1 minus the blur effect (Crete et al. 2007): 0 wholly blurred, 1 sharp."),
     "image-saturation": ("Image saturation", "Share of pixels at or beyond the upper end of the shown range."),
+    "requested-procedure-id": ("Requested Procedure ID", "DICOM (0040,1001): HL7 v2 IPC-2, OBR-19."),
+    "scheduled-procedure-step-id": ("Scheduled Procedure Step ID", "DICOM (0040,0009): HL7 v2 IPC-4, OBR-20."),
     "ai-result": (
         "Result written by fhir-bridge",
         "Tag on every resource that fhir-bridge writes, so that subscriptions can leave them out.",
