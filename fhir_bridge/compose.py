@@ -20,7 +20,7 @@ from fhir_bridge.adapters.sqlite_queue import SqliteQueue
 from fhir_bridge.intake import IntakePolicy
 from fhir_bridge.sections import Sender, SenderRule
 from fhir_bridge.senders import SenderRules, Senders
-from fhir_bridge.settings import Settings
+from fhir_bridge.settings import Settings, listeners_of
 from mappings.authority import Authorities, Authority
 from mappings.hl7v2_order import SenderPolicy
 from mappings.order import Identifier
@@ -90,7 +90,8 @@ class Parts:
             sender_rules(name, overriding(settings.sender, rule), self.authorities)
             for name, rule in settings.senders.items()
         ]
-        return IntakePolicy(Senders(default, named), frozenset(settings.fhir.order_categories))
+        names = {name: (door.application, door.facility) for name, door in listeners_of(settings).items()}
+        return IntakePolicy(Senders(default, named), frozenset(settings.fhir.order_categories), names)
 
     @cached_property
     def fhir(self) -> FhirClient | None:
@@ -234,6 +235,7 @@ def sender_rules(name: str, sender: Sender, authorities: Authorities) -> SenderR
         order_responses=sender.order_responses,
         wait_for_intake=sender.wait_for_intake,
         acknowledgement_type=sender.acknowledgement_type,
+        batch_answers=sender.batch_answers,
         sequence_numbers=sender.sequence_numbers,
     )
 

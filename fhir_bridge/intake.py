@@ -1,20 +1,26 @@
 """An accepted message has its effect on orders and patients, inside one transaction of the store, once and in the journal's order."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from fhir_bridge import log
+from fhir_bridge.content import Content, order_answers, read_content
 from fhir_bridge.errors import Classified, Disposition, Unavailable, attempt
-from fhir_bridge.journal import Effect, MessageJournal, StoredMessage
-from fhir_bridge.order_intake import accept_order
+from fhir_bridge.journal import Effect, MessageJournal, Reply, StoredMessage
+from fhir_bridge.order_intake import UNKNOWN, accept_order
 from fhir_bridge.outcomes import INTERNAL, content_refused
-from fhir_bridge.ports import JobStore, Ledger
-from fhir_bridge.senders import Senders
-from hl7_listener.acknowledgement import Outcome
-from hl7_listener.message import Message
-from mappings.hl7v2_order import orders_from
+from fhir_bridge.ports import Clock, JobStore, Ledger
+from fhir_bridge.senders import SenderRules, Senders
+from hl7_listener.header import read_header
+from hl7_listener.modes import application_acknowledgement, wants_application_answer
+from hl7_listener.outcome import OrderAnswer, Outcome
+from mappings.refusal import MappingRefused
 
 AT_ONCE = 32  # messages in one transaction
+NO_RETURN_ADDRESS = "reply.no-destination"  # the sender wants an application acknowledgement, and has no `reply_to`
+
+Names = Mapping[str, tuple[str, str]]  # listener -> our application and facility (MSH-3 and MSH-4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +29,7 @@ class IntakePolicy:
 
     senders: Senders
     order_categories: frozenset[str] = field(default_factory=frozenset)
+    names: Names = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,7 @@ class Intake:
     journal: MessageJournal
     store: JobStore
     policy: IntakePolicy
+    clock: Clock
     on_effects: Callable[[tuple[Effect, ...]], None]
 
     def apply_next(self) -> int:
@@ -46,24 +54,57 @@ class Intake:
 
     def _apply(self, ledger: Ledger, message: StoredMessage) -> Effect:
         """A message with a bug, or one that contradicts what is known, must not hold up the others."""
-        tried = attempt(lambda: _inside_savepoint(ledger, message, self.policy))
-        effect = tried.value or _failed(message, tried.error)
+        rules = self.policy.senders.called(message.entry.sender)
+        tried = attempt(lambda: _inside_savepoint(ledger, message, rules))
+        effect = self._replied(ledger, message, tried.value or _failed(message, tried.error), rules)
         ledger.add_effect(effect)
         return effect
 
+    def _replied(self, ledger: Ledger, message: StoredMessage, effect: Effect, rules: SenderRules) -> Effect:
+        """In enhanced mode: what became of the message goes back in a message of its own, in this very transaction."""
+        header = read_header(message.entry.raw)
+        if rules.answer != "enhanced" or not wants_application_answer(header, effect.outcome):
+            return effect
+        if not rules.reply_to:
+            return replace(effect, warnings=(*effect.warnings, NO_RETURN_ADDRESS))
+        application, facility = self.policy.names.get(message.entry.key.listener, ("", ""))
+        payload = application_acknowledgement(
+            header,
+            effect.outcome,
+            application=application,
+            facility=facility,
+            control_id=uuid.uuid4().hex[:20],
+            at=self.clock.now(),
+            message=message.entry.raw,
+        )
+        ledger.add_reply(Reply(0, message.id, rules.reply_to, payload))
+        return effect
 
-def apply_message(ledger: Ledger, message: StoredMessage, policy: IntakePolicy) -> Effect:
+
+def apply_message(ledger: Ledger, message: StoredMessage, rules: SenderRules) -> Effect:
     """The effect of one message. Raises MappingRefused, MessageRefused where it has none; the caller rolls back to its savepoint."""
-    rules = policy.senders.called(message.entry.sender)
-    orders = orders_from(Message(message.entry.raw, rules.charset_default), rules.mapping)
-    taken = [accept_order(ledger, order, "hl7v2") for order in orders]
-    jobs = tuple(dict.fromkeys(each.job for each in taken if each.job))
-    return Effect(message.id, Outcome("AA"), jobs)
+    content = read_content(message.entry.raw, rules)
+    effect = _apply_orders(ledger, message, content, rules)
+    return replace(effect, jobs=tuple(dict.fromkeys(effect.jobs)), warnings=tuple(dict.fromkeys(effect.warnings)))
 
 
-def _inside_savepoint(ledger: Ledger, message: StoredMessage, policy: IntakePolicy) -> Effect:
+def _apply_orders(ledger: Ledger, message: StoredMessage, content: Content, rules: SenderRules) -> Effect:
+    keep_unknown = rules.unknown_orders == "accept"
+    taken = [accept_order(ledger, order, "hl7v2", keep_unknown=keep_unknown) for order in content.orders]
+    if not keep_unknown and any(each.warning == UNKNOWN for each in taken):
+        raise MappingRefused(UNKNOWN, "ORC^1^2", "we do not know this order")
+    answers: tuple[OrderAnswer, ...] = ()
+    if rules.order_responses:
+        answers = order_answers(message.entry.raw, rules, tuple(each.answer for each in taken))
+    jobs = tuple(each.job for each in taken if each.job)
+    return Effect(
+        message.id, Outcome("AA", orders=answers), jobs, tuple(each.warning for each in taken if each.warning)
+    )
+
+
+def _inside_savepoint(ledger: Ledger, message: StoredMessage, rules: SenderRules) -> Effect:
     with ledger.savepoint():
-        return apply_message(ledger, message, policy)
+        return apply_message(ledger, message, rules)
 
 
 def _failed(message: StoredMessage, error: Classified | None) -> Effect:

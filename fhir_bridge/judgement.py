@@ -1,13 +1,15 @@
 """What a received message is answered, before anything is done with it: by the rules of its sender, and by what came before it.
 
-The table of answers is LAYOUT §4: AA only for what is kept, AR for what we cannot take, AE for what the sender must mend. A message is
-mapped here, so that an AE has its place, and mapped again by intake, which applies it.
+The table of answers is LAYOUT §4: AA only for what is kept, AR for what we cannot take, AE for what the sender must mend; CA, CR, CE
+for a sender in enhanced mode. A message is mapped here, so that an AE has its place, and mapped again by intake, which applies it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from fhir_bridge.content import EVENTS, read_content
 from fhir_bridge.journal import JournalEntry, JournalPage, MessageKey, MessageState
 from fhir_bridge.outcomes import (
+    DATA_TYPE,
     INTERNAL,
     REQUIRED_FIELD,
     SEGMENT_SEQUENCE,
@@ -18,18 +20,21 @@ from fhir_bridge.outcomes import (
     content_refused,
 )
 from fhir_bridge.senders import SenderRules, Senders
-from hl7_listener.acknowledgement import Outcome
+from fhir_bridge.sequence import expected_after, judge_number, number_in, with_expected
+from hl7_listener.batch import read_batch
+from hl7_listener.charset import CharsetNote
 from hl7_listener.connection import Received
-from hl7_listener.header import Header, content_hash
-from hl7_listener.message import Message
+from hl7_listener.header import Header, content_hash, read_header
+from hl7_listener.modes import accept_level, is_enhanced
+from hl7_listener.outcome import POSITIVE, Outcome
 from hl7_listener.refusal import MessageRefused
-from mappings.hl7v2_order import ORDER_EVENTS, orders_from
 from mappings.refusal import MappingRefused
 
 # MSH-12, table 0104
 VERSIONS = frozenset(
     "2.1 2.2 2.3 2.3.1 2.4 2.5 2.5.1 2.6 2.7 2.7.1 2.8 2.8.1 2.8.2 2.9 2.9.1".split()  # noqa: SIM905 - reads as the table
 )
+_CONTRADICTIONS = (CharsetNote.SINGLE_BYTE_IS_UTF8, CharsetNote.DECLARED_DOES_NOT_FIT, CharsetNote.UNKNOWN_NAME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,61 +42,196 @@ class Judgement:
     """The answer, and what to write down before it leaves: nothing where the message repeats one that is `known` (its id)."""
 
     outcome: Outcome
-    entry: JournalEntry | None
+    entry: JournalEntry | None = None
     known: int = 0
 
 
-def judge(received: Received, page: JournalPage, senders: Senders) -> Judgement:
-    """Reads the journal for repeats, writes nothing."""
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A message on its page of the journal, and its answer once that page is on disk.
+
+    `message` is its id, or that of the message which it repeats. `waits`: the sender wants to know what became of it, not only that
+    it is kept. `parts` are the messages of a batch, each taken on its own; then there is no other answer.
+    """
+
+    received: Received
+    outcome: Outcome
+    message: int = 0
+    waits: bool = False
+    parts: tuple["Taken", ...] = ()
+
+
+def take(received: Received, page: JournalPage, senders: Senders) -> Taken:
+    """Judge a block and write down what it holds: one message, or a batch of them (FHS, BHS)."""
+    if received.refusal is not None and received.refusal.code == "hl7v2.batch" and not received.oversize:
+        return _take_batch(received, page, senders)
+    return _take_one(received, page, senders)
+
+
+def _take_batch(received: Received, page: JournalPage, senders: Senders) -> Taken:
+    try:
+        batch = read_batch(received.payload)
+        messages = tuple(batch.messages())
+    except MessageRefused as refused:
+        return _take_one(replace(received, refusal=refused), page, senders)
+    tolerances = received.tolerances + tuple(warning.code for warning in batch.warnings)
+    parts = tuple(
+        _take_one(_alone(received, message.payload, tolerances), page, senders, batch=message.place)
+        for message in messages
+    )
+    return Taken(received, Outcome("AA"), parts=parts)
+
+
+def _alone(received: Received, payload: bytes, tolerances: tuple[str, ...]) -> Received:
+    """A message of a batch as if it had come in a block of its own."""
+    header, refusal = None, None
+    try:
+        header = read_header(payload)
+    except MessageRefused as error:
+        refusal = error
+    return replace(received, payload=payload, header=header, refusal=refusal, tolerances=tolerances)
+
+
+def _take_one(received: Received, page: JournalPage, senders: Senders, *, batch: str = "") -> Taken:
+    rules = senders.rules_for(received.listener, received.header)
+    judgement = judge(received, page, rules, batch)
+    message = page.add(judgement.entry) if judgement.entry else judgement.known
+    applied = judgement.entry is None or judgement.entry.state is MessageState.ACCEPTED
+    waits = rules.waits_for_intake and applied and judgement.outcome.code in POSITIVE and bool(message) and not batch
+    return Taken(received, _worded(judgement.outcome, received.header, rules), message, waits)
+
+
+def judge(received: Received, page: JournalPage, rules: SenderRules, batch: str = "") -> Judgement:
+    """By the words of original mode. Reads the journal for repeats, writes nothing.
+
+    `batch` is the message's place in one, which stands in for a missing MSH-10.
+    """
     header = received.header
     if received.oversize:
-        outcome = Outcome("AR", INTERNAL, "", "the message is larger than this listener takes", "message.too-large")
-        return _refused(received, senders.rules_for(received.listener, header), outcome)
+        text = "the message is larger than this listener takes"
+        return _refused(received, rules, Outcome("AR", INTERNAL, "", text, "message.too-large"), batch)
     if header is None:
-        code = received.refusal.code if received.refusal else "hl7v2.no-header"
-        outcome = Outcome("AR", SEGMENT_SEQUENCE, "", "no readable MSH segment", code)
-        return _refused(received, senders.rules_for(received.listener, None), outcome)
-    rules = senders.rules_for(received.listener, header)
+        code, where = "hl7v2.no-header", "MSH"
+        if received.refusal:
+            code, where = received.refusal.code, received.refusal.where
+        return _refused(received, rules, Outcome("AR", SEGMENT_SEQUENCE, where, "no readable MSH segment", code), batch)
     if header.is_answer:  # never an ACK to an ACK
-        return Judgement(Outcome(""), _entry(received, rules, Outcome(""), MessageState.NO_EFFECT))
-    refusal = _unacceptable(header, rules)
-    if refusal is not None:
-        return _refused(received, rules, refusal)
-    known = page.find(_key(received))
+        return Judgement(Outcome(""), _entry(received, rules, Outcome(""), MessageState.NO_EFFECT, batch))
+    known = page.find(_key(received, batch))
     if known is not None:
-        return Judgement(known.entry.outcome, None, known.id)
-    return _judge_content(received, rules)
+        return Judgement(_again(known.entry, page, rules), None, known.id)
+    refusal = _unacceptable(header, rules, batch)
+    if refusal is not None:
+        return _refused(received, rules, refusal, batch)
+    if rules.sequence_numbers:
+        return _judge_in_sequence(received, header, page, rules, batch)
+    return _judge_content(received, header, page, rules, batch)
 
 
-def _judge_content(received: Received, rules: SenderRules) -> Judgement:
+def _again(known: JournalEntry, page: JournalPage, rules: SenderRules) -> Outcome:
+    """The answer that the message had, whatever was recorded beside it."""
+    if not rules.sequence_numbers or known.sequence_number is None:
+        return Outcome("AA")
+    return Outcome("AA", expected_sequence=expected_after(page.last_sequence_number(known.key)))
+
+
+def _judge_in_sequence(
+    received: Received, header: Header, page: JournalPage, rules: SenderRules, batch: str
+) -> Judgement:
+    number, last = number_in(header.sequence_number), page.last_sequence_number(_key(received, batch))
+    settled = judge_number(number, header.sequence_number, last)
+    if settled is not None and settled.code not in POSITIVE:
+        return _refused(received, rules, settled, batch)
+    if settled is not None:
+        return Judgement(settled, _entry(received, rules, settled, MessageState.NO_EFFECT, batch))
+    judgement = _judge_content(received, header, page, rules, batch)
+    if judgement.entry is None or judgement.entry.state is MessageState.REFUSED:
+        return judgement
+    entry = replace(judgement.entry, sequence_number=number or None)
+    return Judgement(with_expected(judgement.outcome, number, last), entry)
+
+
+def _judge_content(received: Received, header: Header, page: JournalPage, rules: SenderRules, batch: str) -> Judgement:
+    if (header.message_code, header.trigger_event) not in EVENTS:
+        trace = (("message", "kept, but nothing here acts on its type"),)
+        return Judgement(Outcome("AA"), _entry(received, rules, Outcome("AA"), MessageState.NO_EFFECT, batch, trace))
     try:
-        orders = orders_from(Message(received.payload, rules.charset_default), rules.mapping)
+        content = read_content(received.payload, rules)
     except (MappingRefused, MessageRefused) as refused:
-        return _refused(received, rules, content_refused(refused.code, refused.where, refused.explanation))
-    trace = tuple(line for order in orders for line in order.trace)
-    outcome = Outcome("AA")
-    return Judgement(outcome, _entry(received, rules, outcome, MessageState.ACCEPTED, trace))
+        return _refused(received, rules, content_refused(refused.code, refused.where, refused.explanation), batch)
+    if rules.strict_charset and content.charset_note in _CONTRADICTIONS:
+        text = "the bytes are not in the character set that is declared"
+        return _refused(
+            received, rules, Outcome("AE", DATA_TYPE, "MSH^1^18", text, "message.charset-contradicted"), batch
+        )
+    notes = _notes(received, header, page, rules, batch)
+    if content.charset_note:
+        notes += (f"charset-{content.charset_note}",)
+    entry = _entry(received, rules, Outcome("AA"), MessageState.ACCEPTED, batch, content.trace)
+    return Judgement(Outcome("AA"), replace(entry, tolerances=entry.tolerances + notes))
 
 
-def _unacceptable(header: Header, rules: SenderRules) -> Outcome | None:
-    """HL7 v2.5.1 §2.9.2.1: reject on MSH-9, MSH-11, MSH-12; and no message without its control ID."""
-    if not header.control_id:
+def _notes(received: Received, header: Header, page: JournalPage, rules: SenderRules, batch: str) -> tuple[str, ...]:
+    """What was forgiven, beside the framing: for whoever looks after the sender."""
+    notes = []
+    if header.version not in VERSIONS:
+        notes.append("version-unknown")
+    if bool(header.accept_acknowledgement) is not bool(header.application_acknowledgement):
+        notes.append("one-acknowledgement-condition")
+    if not header.processing_id:
+        notes.append("processing-id-empty")
+    if page.is_restarted(_key(received, batch)):
+        notes.append("control-id-used-before")
+    return tuple(notes)
+
+
+def _unacceptable(header: Header, rules: SenderRules, batch: str) -> Outcome | None:
+    """HL7 v2.5.1 §2.9.2.1: reject on MSH-9, MSH-11, MSH-12; and no message without its control ID, and no part of one."""
+    if not header.control_id and not batch:
         return Outcome("AR", REQUIRED_FIELD, "MSH^1^10", "message control ID missing", "message.control-id-missing")
-    if header.version not in (rules.versions or VERSIONS):
+    if not _takes_version(header.version, rules):
         return Outcome("AR", UNSUPPORTED_VERSION, "MSH^1^12", "unsupported version", "message.version-unsupported")
     if header.processing_id not in rules.processing_ids:
         text = "this listener does not take this processing ID"
         return Outcome("AR", UNSUPPORTED_PROCESSING, "MSH^1^11", text, "message.processing-id-unsupported")
-    if (header.message_code, header.trigger_event) not in ORDER_EVENTS:
-        of_type = any(code == header.message_code for code, _ in ORDER_EVENTS)
+    if (header.message_code, header.trigger_event) not in EVENTS and rules.unsupported == "refuse":
+        of_type = any(code == header.message_code for code, _ in EVENTS)
         number = UNSUPPORTED_EVENT if of_type else UNSUPPORTED_TYPE
         return Outcome("AR", number, "MSH^1^9", "unsupported message type or event", "message.type-unsupported")
     return None
 
 
-def _refused(received: Received, rules: SenderRules, outcome: Outcome) -> Judgement:
-    """Kept for a person, never remembered as the answer: the same message is judged again when it comes again."""
-    return Judgement(outcome, _entry(received, rules, outcome, MessageState.REFUSED))
+def _takes_version(version: str, rules: SenderRules) -> bool:
+    if rules.versions:
+        return version in rules.versions
+    return version in VERSIONS or rules.unknown_versions == "nearest"
+
+
+def _refused(received: Received, rules: SenderRules, outcome: Outcome, batch: str) -> Judgement:
+    """Kept for a person, never remembered as the answer: the same message is judged again when it comes again.
+
+    Where the sender's queue stops at a refusal, it may be told AA all the same: then the message is only in our list.
+    """
+    is_permanent = outcome.application_code != "message.sequence-gap"
+    if rules.permanent_refusals == "accept" and is_permanent and received.header is not None:
+        return Judgement(Outcome("AA"), _entry(received, rules, outcome, MessageState.REFUSED, batch))
+    return Judgement(outcome, _entry(received, rules, outcome, MessageState.REFUSED, batch))
+
+
+def _worded(outcome: Outcome, header: Header | None, rules: SenderRules) -> Outcome:
+    """The answer in the words that this sender wants."""
+    if rules.answer == "enhanced" and header is not None and is_enhanced(header):
+        outcome = accept_level(outcome, header)
+    elif outcome.code == "AR" and outcome.error_code == INTERNAL:
+        outcome = replace(outcome, code=rules.own_trouble)
+    return replace(outcome, short_type=True) if rules.acknowledgement_type == "short" else outcome
+
+
+def own_trouble(received: Received, senders: Senders) -> Outcome:
+    """The answer when our store or a bug of ours keeps us from taking the message; the sender may send it again."""
+    rules = senders.rules_for(received.listener, received.header)
+    text = "the receiver cannot take the message now"
+    return _worded(Outcome("AR", INTERNAL, "", text, "message.not-kept"), received.header, rules)
 
 
 def _entry(
@@ -99,11 +239,12 @@ def _entry(
     rules: SenderRules,
     outcome: Outcome,
     state: MessageState,
+    batch: str,
     trace: tuple[tuple[str, str], ...] = (),
 ) -> JournalEntry:
     header = received.header
     return JournalEntry(
-        key=_key(received),
+        key=_key(received, batch),
         raw=received.payload,
         peer=received.peer,
         message_type=header.message_type if header else "",
@@ -112,11 +253,13 @@ def _entry(
         sender=rules.name,
         tolerances=received.tolerances,
         trace=trace,
+        batch=batch,
     )
 
 
-def _key(received: Received) -> MessageKey:
+def _key(received: Received, batch: str) -> MessageKey:
     digest, header = content_hash(received.payload), received.header
     if header is None:
-        return MessageKey(received.listener, "", "", "", digest)
-    return MessageKey(received.listener, header.sending_application, header.sending_facility, header.control_id, digest)
+        return MessageKey(received.listener, "", "", batch, digest)
+    control_id = header.control_id or batch
+    return MessageKey(received.listener, header.sending_application, header.sending_facility, control_id, digest)

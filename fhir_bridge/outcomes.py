@@ -1,6 +1,6 @@
 """Our refusals in the words of HL7 v2: MSA-1 and the error codes of table 0357."""
 
-from hl7_listener.acknowledgement import Outcome
+from hl7_listener.outcome import Outcome
 
 SEGMENT_SEQUENCE, REQUIRED_FIELD, DATA_TYPE, TABLE_VALUE = 100, 101, 102, 103
 UNSUPPORTED_TYPE, UNSUPPORTED_EVENT, UNSUPPORTED_PROCESSING, UNSUPPORTED_VERSION = 200, 201, 202, 203
@@ -13,6 +13,8 @@ def content_refused(code: str, where: str, explanation: str) -> Outcome:
 
 
 def _number(code: str) -> int:
+    if code == "order.unknown":
+        return UNKNOWN_KEY
     if code.endswith("-missing"):
         return REQUIRED_FIELD
     if code.endswith("-unknown"):

@@ -214,6 +214,10 @@ class Sender(Section):
     order_responses: bool = Field(False, description="ORR, ORG, ORI with one ORC an order; the answer waits for intake")
     wait_for_intake: bool = Field(False, description="answer only after the message had its effect on the jobs")
     acknowledgement_type: Literal["full", "short"] = Field("full", description="short: MSH-9 of answers is ACK alone")
+    batch_answers: Literal["batch", "each", "errors"] = Field(
+        "batch",
+        description="to FHS/BHS in one block: one batch of answers, one answer a message, or a batch of refusals alone",
+    )
     sequence_numbers: bool = Field(False, description="MSH-13 and MSA-4: the sequence number protocol is agreed")
 
 
@@ -232,6 +236,7 @@ class Destination(Section):
     port: Port
     tls: Tls = Tls()
     use_tls: bool = False
+    allow_plaintext: bool = Field(False, description="send off loopback without TLS")
     application: str = Field("", description="MSH-5 of our messages")
     facility: str = Field("", description="MSH-6 of our messages")
     version: Literal["2.3.1", "2.4", "2.5", "2.5.1", "2.6", "2.7", "2.8"] = "2.5.1"

@@ -35,6 +35,7 @@ class SenderRules:
     order_responses: bool = False
     wait_for_intake: bool = False
     acknowledgement_type: Literal["full", "short"] = "full"
+    batch_answers: Literal["batch", "each", "errors"] = "batch"
     sequence_numbers: bool = False
 
     @property

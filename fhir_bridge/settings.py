@@ -1,7 +1,8 @@
 """Every setting, typed, with its unit and default. Order: command line > environment > file > default."""
 
+import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -131,12 +132,56 @@ LOOPBACK: Mapping[str, bool] = {"127.0.0.1": True, "::1": True, "localhost": Tru
 
 
 def _check(settings: Settings) -> None:
-    problems = []
-    if settings.mllp.host not in LOOPBACK and not settings.mllp.allow_plaintext:
-        problems.append("mllp.host: off loopback without TLS; set mllp.allow_plaintext=true to accept that")
+    problems = [*_listener_problems(settings), *_sender_problems(settings)]
     if settings.http.host not in LOOPBACK and not settings.http.behind_tls_proxy:
         problems.append("http.host: off loopback without TLS; set http.behind_tls_proxy=true where a proxy adds it")
     if settings.archive.kind == "dicomweb" and not settings.archive.dicomweb_url:
         problems.append("archive.dicomweb_url: needed with archive.kind=dicomweb")
+    for name, destination in settings.destinations.items():
+        if destination.host not in LOOPBACK and not (destination.use_tls or destination.allow_plaintext):
+            problems.append(f"destinations.{name}.host: off loopback without TLS; set use_tls or allow_plaintext")
     if problems:
         raise SettingsRefused(tuple(problems))
+
+
+def listeners_of(settings: Settings) -> dict[str, Listener]:
+    """Every MLLP port by its name; `mllp` is the first."""
+    return {"mllp": settings.mllp, **settings.listeners}
+
+
+def _listener_problems(settings: Settings) -> Iterator[str]:
+    taken: dict[tuple[str, int], str] = {}
+    if "mllp" in settings.listeners:
+        yield "listeners.mllp: this name is that of [mllp]"
+    for name, listener in listeners_of(settings).items():
+        where = name if name == "mllp" else f"listeners.{name}"
+        if listener.host not in LOOPBACK and not (listener.tls.certificate or listener.allow_plaintext):
+            yield f"{where}.host: off loopback without TLS; set {where}.tls.certificate, or allow_plaintext=true to accept that"
+        if listener.tls.client_ca and not listener.tls.certificate:
+            yield f"{where}.tls.client_ca: needs {where}.tls.certificate"
+        yield from (
+            f"{where}.allowed_peers: {peer} is no network" for peer in listener.allowed_peers if not _network(peer)
+        )
+        if listener.port and (other := taken.setdefault((listener.host, listener.port), where)) != where:
+            yield f"{where}.port: {other} has it already"
+
+
+def _sender_problems(settings: Settings) -> Iterator[str]:
+    rules = {"sender": settings.sender, **{f"senders.{name}": rule for name, rule in settings.senders.items()}}
+    for where, sender in rules.items():
+        if sender.reply_to and sender.reply_to not in settings.destinations:
+            yield f"{where}.reply_to: there is no [destinations.{sender.reply_to}]"
+        if not isinstance(sender, SenderRule):
+            continue
+        if not (sender.application or sender.facility or sender.listener):
+            yield f"{where}: needs application, facility or listener, to know its messages by"
+        if sender.listener and sender.listener not in listeners_of(settings):
+            yield f"{where}.listener: there is no listener of this name"
+
+
+def _network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True

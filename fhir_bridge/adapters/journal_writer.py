@@ -7,9 +7,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from fhir_bridge import log
-from fhir_bridge.errors import Refused, Unavailable, attempt
+from fhir_bridge.errors import attempt
 from fhir_bridge.journal import JournalPage, MessageJournal
-from fhir_bridge.judgement import Judgement, judge
+from fhir_bridge.judgement import Taken, own_trouble, take
 from fhir_bridge.senders import Senders
 from hl7_listener.acknowledgement import Outcome
 from hl7_listener.connection import Received
@@ -44,7 +44,7 @@ class JournalWriter:
         self._thread.join()
 
     def submit(self, received: Received) -> "Future[Outcome]":
-        """The message's answer, once it is on disk. The future fails with Unavailable `store.unavailable` or Refused `internal.bug`."""
+        """The message's answer, once it is on disk. Where we could not keep it: that it may come again."""
         waiting = _Waiting(received)
         self._queue.put(waiting)
         return waiting.future
@@ -66,28 +66,19 @@ class JournalWriter:
     def _commit(self, group: list[_Waiting]) -> None:
         done = attempt(lambda: self._in_one_transaction(group))
         if done.value is None:
-            code = done.error.code if done.error else ""
-            log.event("intake.group-not-committed", count=len(group), code=code)
-            for waiting in group:
-                waiting.future.set_exception(Unavailable("store.unavailable", "journal", code))
-            return
-        for waiting, judgement in zip(group, done.value, strict=True):
-            if judgement is None:
-                waiting.future.set_exception(Refused("internal.bug", "judgement", "nothing of this was kept"))
-            else:
-                waiting.future.set_result(judgement.outcome)
+            log.event("intake.group-not-committed", count=len(group), code=done.error.code if done.error else "")
+        taken = done.value or [None] * len(group)
+        for waiting, each in zip(group, taken, strict=True):
+            waiting.future.set_result(each.outcome if each else own_trouble(waiting.received, self._senders))
         self._on_commit()
 
-    def _in_one_transaction(self, group: list[_Waiting]) -> list[Judgement | None]:
+    def _in_one_transaction(self, group: list[_Waiting]) -> list[Taken | None]:
         with self._journal.transaction() as page:
             return [self._one(page, waiting.received) for waiting in group]
 
-    def _one(self, page: JournalPage, received: Received) -> Judgement | None:
+    def _one(self, page: JournalPage, received: Received) -> Taken | None:
         """None where judging has a bug: that message fails alone."""
-        tried = attempt(lambda: judge(received, page, self._senders))
-        if tried.value is None:
-            error = tried.error
-            log.event("intake.bug", error_id=error.error_id if error else "", frames=error.frames if error else ())
-        elif tried.value.entry is not None:
-            page.add(tried.value.entry)
+        tried = attempt(lambda: take(received, page, self._senders))
+        if tried.error is not None:
+            log.event("intake.bug", error_id=tried.error.error_id, frames=tried.error.frames)
         return tried.value

@@ -18,7 +18,7 @@ class Work:
             Retry(settings.max_attempts, settings.backoff_seconds, settings.backoff_cap_seconds),
             threads=settings.threads,
             loops={
-                "intake": Intake(parts.journal, parts.store, parts.policy, lambda _: None).apply_next,
+                "intake": Intake(parts.journal, parts.store, parts.policy, parts.clock, lambda _: None).apply_next,
                 "inbox": Inbox(parts.store, parts.record, parts.policy, parts.clock).settle_due,
             },
             lease_seconds=settings.lease_seconds,

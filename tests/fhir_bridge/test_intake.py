@@ -8,7 +8,7 @@ from fhir_bridge.adapters.in_memory.journal import InMemoryJournal
 from fhir_bridge.adapters.in_memory.store import InMemoryStore
 from fhir_bridge.intake import Intake, IntakePolicy
 from fhir_bridge.job import Status
-from fhir_bridge.judgement import judge
+from fhir_bridge.judgement import take
 from fhir_bridge.senders import SenderRules, Senders
 from hl7_listener.acknowledgement import Outcome
 from hl7_listener.connection import Received
@@ -25,7 +25,7 @@ class Door:
     """One listener, its journal, and intake behind it."""
 
     def __init__(self, clock: FrozenClock) -> None:
-        self.store, self.journal = InMemoryStore(clock), InMemoryJournal(clock)
+        self.clock, self.store, self.journal = clock, InMemoryStore(clock), InMemoryJournal(clock)
 
     def take(self, text: str | bytes, *, oversize: bool = False, rules: SenderRules = RULES) -> Outcome:
         """Judge, write down, apply; the answer that leaves."""
@@ -37,11 +37,9 @@ class Door:
         received = Received("mllp", "127.0.0.1", payload, header, refusal, (), oversize)
         senders = Senders(rules)
         with self.journal.transaction() as page:
-            judgement = judge(received, page, senders)
-            if judgement.entry:
-                page.add(judgement.entry)
-        Intake(self.journal, self.store, IntakePolicy(senders), lambda _: None).apply_next()
-        return judgement.outcome
+            taken = take(received, page, senders)
+        Intake(self.journal, self.store, IntakePolicy(senders), self.clock, lambda _: None).apply_next()
+        return taken.outcome
 
     def effects(self) -> list[str]:
         """The application-level answers of intake, in the order of the messages."""
@@ -113,8 +111,8 @@ def test_the_same_order_in_another_message_touches_the_same_job(door: Door) -> N
 @pytest.mark.parametrize(
     ("message", "error_code", "location"),
     [
-        ("hello", 100, ""),
-        ("", 100, ""),
+        ("hello", 100, "MSH"),
+        ("", 100, "MSH"),
         (an_orm(message_type="ADT^A01"), 200, "MSH^1^9"),
         (an_orm(message_type="ORM^O02"), 201, "MSH^1^9"),
         (an_orm(processing="T"), 202, "MSH^1^11"),

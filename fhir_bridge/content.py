@@ -1,0 +1,52 @@
+"""What a message says: its orders, or its changes to patients, as the rules of its sender read them. Judged and applied alike."""
+
+from dataclasses import dataclass
+from typing import cast
+
+from fhir_bridge.senders import SenderRules
+from hl7_listener.message import Message, Segment
+from hl7_listener.outcome import OrderAnswer
+from mappings.hl7v2_groups import Located, OrderGroup, groups_of
+from mappings.hl7v2_order import ORDER_EVENTS, orders_from
+from mappings.order import Order
+
+EVENTS = ORDER_EVENTS
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """`orders` in the order of their groups, or `changes`. `charset_note`: why the message was not taken at its MSH-18's word."""
+
+    orders: tuple[Order, ...] = ()
+    charset_note: str = ""
+
+    @property
+    def trace(self) -> tuple[tuple[str, str], ...]:
+        """Which element came from which field by which rule, free of values."""
+        return tuple(line for part in self.orders for line in part.trace)
+
+
+def read_content(raw: bytes, rules: SenderRules) -> Content:
+    """Raises MessageRefused and MappingRefused, with the place. The caller has checked the type against `EVENTS`."""
+    message = Message(raw, rules.charset_default)
+    return Content(orders=orders_from(message, rules.mapping), charset_note=message.charset_note)
+
+
+def order_answers(raw: bytes, rules: SenderRules, controls: tuple[str, ...]) -> tuple[OrderAnswer, ...]:
+    """One answer an order group, with the sender's own numbers byte for byte."""
+    groups = groups_of(Message(raw, rules.charset_default))
+    return tuple(
+        OrderAnswer(control, _raw(group, 2), _raw(group, 3)) for control, group in zip(controls, groups, strict=True)
+    )
+
+
+def _raw(group: OrderGroup, position: int) -> bytes:
+    """ORC-2 or ORC-3, else OBR-2 or OBR-3."""
+    for segment in (group.orc, group.obr):
+        if segment and (value := _bytes_of(segment, position)):
+            return value
+    return b""
+
+
+def _bytes_of(segment: Located, position: int) -> bytes:
+    return cast(Segment, segment.segment).raw(position)  # the view of our own Message

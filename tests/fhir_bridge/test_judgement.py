@@ -1,0 +1,321 @@
+"""What a message is answered, by the rules of its sender and by what came before it; on the journal's twin. Items of HL7 v2 practice
+are named as docs/conformance/hl7v2.md counts them."""
+
+from dataclasses import replace
+
+import pytest
+
+from fhir_bridge.adapters.in_memory.journal import InMemoryJournal
+from fhir_bridge.journal import MessageState, StoredMessage
+from fhir_bridge.judgement import Taken, own_trouble, take
+from fhir_bridge.senders import SenderRules, Senders
+from hl7_listener.connection import Received
+from hl7_listener.header import read_header
+from hl7_listener.refusal import MessageRefused
+from tests.support.frozen_clock import FrozenClock
+
+DEFAULT = SenderRules()
+ENHANCED = SenderRules("RIS", application="RIS", answer="enhanced", reply_to="RIS")
+
+
+def received(text: str | bytes, *, oversize: bool = False) -> Received:
+    payload = text if isinstance(text, bytes) else text.encode()
+    try:
+        return Received("mllp", "192.0.2.1:5000", payload, read_header(payload), None, (), oversize)
+    except MessageRefused as refusal:
+        return Received("mllp", "192.0.2.1:5000", payload, None, refusal, (), oversize)
+
+
+class Door:
+    """The journal of one site behind the rules of the moment."""
+
+    def __init__(self, clock: FrozenClock) -> None:
+        self.journal = InMemoryJournal(clock)
+        self.rules = DEFAULT
+
+    def take(self, text: str | bytes, *, oversize: bool = False) -> Taken:
+        with self.journal.transaction() as page:
+            return take(received(text, oversize=oversize), page, Senders(self.rules))
+
+    def code(self, text: str | bytes) -> str:
+        return self.take(text).outcome.code
+
+    def kept(self) -> list[StoredMessage]:
+        """Oldest first."""
+        return list(reversed(self.journal.messages()))
+
+    def states(self) -> list[MessageState]:
+        return [message.entry.state for message in self.kept()]
+
+
+@pytest.fixture
+def door(clock: FrozenClock) -> Door:
+    return Door(clock)
+
+
+def an_order(control_id: str = "M1", **fields: str) -> str:
+    """An ORM^O01; `fields` are `msh9`, `msh11` and so on, `control` ORC-1."""
+    msh = [
+        "MSH",
+        "^~\\&",
+        "RIS",
+        "HOSP",
+        "AI",
+        "HOSP",
+        "20260302093000",
+        "",
+        "ORM^O01^ORM_O01",
+        control_id,
+        "P",
+        "2.5.1",
+    ]
+    msh += [""] * 7
+    for name, value in fields.items():
+        if name.startswith("msh"):
+            msh[int(name[3:]) - 1] = value
+    return "\r".join(
+        (
+            "|".join(msh).rstrip("|"),
+            "PID|1||CANARY-1^^^HOSP^MR||CANARY^ZEBRA||20220304|F",
+            f"ORC|{fields.get('control', 'NW')}|CANARY-P1^RIS|||||||20260302093000",
+            "OBR|1|CANARY-P1^RIS||XCH^Chest^L||||||||||||||CANARY-A1",
+            "",
+        )
+    )
+
+
+# item 9: what repeats a kept message gets the same answer and is not kept twice
+
+
+def test_the_same_message_again_is_answered_again_and_kept_once(door: Door) -> None:
+    first, second = door.take(an_order()), door.take(an_order())
+    assert (first.outcome.code, second.outcome.code, second.message, len(door.kept())) == ("AA", "AA", first.message, 1)
+
+
+def test_a_message_resent_with_a_new_msh_7_is_the_same(door: Door) -> None:
+    door.take(an_order())
+    door.take(an_order(msh7="20260302100000"))
+    assert len(door.kept()) == 1
+
+
+def test_a_control_id_used_for_other_content_is_a_new_message_with_a_note(door: Door) -> None:
+    door.take(an_order())
+    door.take(an_order(control="CA"))
+    assert [message.entry.tolerances for message in door.kept()] == [(), ("control-id-used-before",)]
+
+
+def test_a_refusal_is_judged_again_once_the_rules_were_mended(door: Door) -> None:
+    refused = door.code(an_order(msh11="T"))
+    door.rules = replace(DEFAULT, processing_ids=frozenset({"T"}))
+    assert (refused, door.code(an_order(msh11="T")), door.states()) == ("AR", "AA", ["refused", "accepted"])
+
+
+def test_a_message_without_a_control_id_is_refused(door: Door) -> None:
+    outcome = door.take(an_order("")).outcome
+    assert (outcome.code, outcome.error_code, outcome.location) == ("AR", 101, "MSH^1^10")
+
+
+def test_trouble_of_our_own_is_answered_by_the_senders_rule() -> None:
+    rules = (DEFAULT, replace(DEFAULT, own_trouble="AE"))
+    assert [own_trouble(received(an_order()), Senders(each)).code for each in rules] == ["AR", "AE"]
+
+
+# item 10: the sequence number protocol
+
+
+@pytest.fixture
+def in_sequence(door: Door) -> Door:
+    door.rules = replace(DEFAULT, sequence_numbers=True)
+    return door
+
+
+def numbers(door: Door, *sent: str) -> list[tuple[str, int | None]]:
+    """MSA-1 and MSA-4 for messages that bear these numbers in MSH-13."""
+    found = []
+    for place, number in enumerate(sent):
+        outcome = door.take(an_order(f"M{place}", msh13=number)).outcome
+        found.append((outcome.code, outcome.expected_sequence))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("sent", "answered"),
+    [
+        pytest.param(("1", "2"), [("AA", 2), ("AA", 3)], id="in order"),
+        pytest.param(("1", "000000002"), [("AA", 2), ("AA", 3)], id="with leading zeros"),
+        pytest.param(("7",), [("AA", 8)], id="the first number is taken as it comes"),
+        pytest.param(("1", "3"), [("AA", 2), ("AE", 2)], id="a gap is refused with the number that is missing"),
+        pytest.param(("1", "2", "1"), [("AA", 2), ("AA", 3), ("AA", 3)], id="a lower number is a repeat"),
+        pytest.param(("0",), [("AA", -1)], id="0 asks, and nothing came yet"),
+        pytest.param(("4", "0"), [("AA", 5), ("AA", 5)], id="0 asks for the next number"),
+        pytest.param(("4", "-1", "9"), [("AA", 5), ("AA", -1), ("AA", 10)], id="-1 starts anew"),
+        pytest.param(("x",), [("AE", None)], id="not a number"),
+    ],
+)
+def test_sequence_numbers(in_sequence: Door, sent: tuple[str, ...], answered: list[tuple[str, int | None]]) -> None:
+    assert numbers(in_sequence, *sent) == answered
+
+
+def test_a_repeat_by_its_number_has_no_effect(in_sequence: Door) -> None:
+    numbers(in_sequence, "1", "2", "1")
+    assert in_sequence.states() == ["accepted", "accepted", "no-effect"]
+
+
+def test_without_agreement_sequence_numbers_are_only_kept(door: Door) -> None:
+    assert numbers(door, "1", "5") == [("AA", None), ("AA", None)]
+
+
+# items 12 and 13: original and enhanced mode
+
+
+@pytest.mark.parametrize(
+    ("accept", "application", "code"),
+    [("AL", "NE", "CA"), ("AL", "AL", "CA"), ("NE", "AL", ""), ("ER", "AL", ""), ("SU", "", "CA"), ("", "", "AA")],
+)
+def test_a_sender_in_enhanced_mode_gets_what_msh_15_asks_for(
+    door: Door, accept: str, application: str, code: str
+) -> None:
+    door.rules = ENHANCED
+    assert door.code(an_order(msh15=accept, msh16=application)) == code
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [({"msh12": "1.0"}, "CR"), ({"msh11": "T"}, "CR"), ({"msh9": "ORU^R01"}, "CR"), ({"control": "QQ"}, "CE")],
+)
+def test_refusals_of_enhanced_mode(door: Door, fields: dict[str, str], code: str) -> None:
+    door.rules = ENHANCED
+    assert door.code(an_order(msh15="AL", msh16="NE", **fields)) == code
+
+
+def test_by_default_msh_15_and_16_change_nothing(door: Door) -> None:
+    assert door.code(an_order(msh15="AL", msh16="AL")) == "AA"
+
+
+def test_a_silent_acknowledgement_is_remembered_as_taken(door: Door) -> None:
+    door.rules = ENHANCED
+    door.take(an_order(msh15="NE", msh16="NE"))
+    door.take(an_order(msh15="NE", msh16="NE"))
+    assert door.states() == ["accepted"]
+
+
+# items 11, 16 and 17
+
+
+@pytest.mark.parametrize("rules", [replace(DEFAULT, order_responses=True), replace(DEFAULT, wait_for_intake=True)])
+def test_a_sender_that_wants_to_know_more_waits_for_intake(door: Door, rules: SenderRules) -> None:
+    door.rules = rules
+    first, again = door.take(an_order()), door.take(an_order())
+    assert (first.waits, again.waits, again.message) == (True, True, first.message)
+
+
+def test_a_refused_message_waits_for_nothing(door: Door) -> None:
+    door.rules = replace(DEFAULT, wait_for_intake=True)
+    assert not door.take(an_order(control="QQ")).waits
+
+
+@pytest.mark.parametrize("kind", ["ACK", "ACK^O01^ACK", "ORR^O02^ORR_O02", "ORI^O24", "ORG^O20"])
+def test_an_answer_is_kept_and_never_answered(door: Door, kind: str) -> None:
+    assert (door.code(an_order(msh9=kind)), door.states()) == ("", ["no-effect"])
+
+
+def test_a_strict_queue_may_be_told_aa_while_the_message_stays_refused(door: Door) -> None:
+    door.rules = replace(DEFAULT, permanent_refusals="accept")
+    assert (door.code(an_order(control="QQ")), door.states()) == ("AA", ["refused"])
+    assert door.kept()[0].entry.outcome.code == "AE"
+
+
+# items 18 to 21: the header
+
+
+def test_a_type_that_nothing_acts_on_is_refused_or_kept_by_the_senders_rule(door: Door) -> None:
+    refused = door.code(an_order("M1", msh9="SIU^S12"))
+    door.rules = replace(DEFAULT, unsupported="accept")
+    assert (refused, door.code(an_order("M2", msh9="SIU^S12")), door.states()) == ("AR", "AA", ["refused", "no-effect"])
+
+
+@pytest.mark.parametrize(("kind", "number"), [("SIU^S12", 200), ("ORM^O99", 201)])
+def test_type_and_event_have_numbers_of_their_own(door: Door, kind: str, number: int) -> None:
+    assert door.take(an_order(msh9=kind)).outcome.error_code == number
+
+
+@pytest.mark.parametrize(("version", "code"), [("2.1", "AA"), ("2.9", "AA"), ("2.5^FRA^2.11", "AA"), ("3.0", "AR")])
+def test_versions(door: Door, version: str, code: str) -> None:
+    assert door.code(an_order(msh12=version)) == code
+
+
+def test_an_unknown_version_is_read_as_the_nearest_where_the_sender_may(door: Door) -> None:
+    door.rules = replace(DEFAULT, unknown_versions="nearest")
+    assert (door.code(an_order(msh12="2.10")), door.kept()[0].entry.tolerances) == ("AA", ("version-unknown",))
+
+
+@pytest.mark.parametrize(("processing", "code"), [("P", "AA"), ("P^T", "AA"), ("", "AA"), ("T", "AR"), ("D", "AR")])
+def test_only_production_is_taken_by_default(door: Door, processing: str, code: str) -> None:
+    assert door.code(an_order(msh11=processing)) == code
+
+
+@pytest.mark.parametrize(("strict", "code"), [(False, "AA"), (True, "AE")])
+def test_a_character_set_declared_wrongly(door: Door, strict: bool, code: str) -> None:
+    door.rules = replace(DEFAULT, strict_charset=strict)
+    assert door.code(an_order(msh18="8859/1").replace("^ZEBRA", "^ZÉBRA")) == code
+
+
+def test_what_was_forgiven_is_kept_with_the_message(door: Door) -> None:
+    door.take(an_order(msh18="8859/1", msh11="", msh15="AL").replace("^ZEBRA", "^ZÉBRA"))
+    assert set(door.kept()[0].entry.tolerances) == {
+        "charset-declared-single-byte-is-utf-8",
+        "one-acknowledgement-condition",
+        "processing-id-empty",
+    }
+
+
+def test_what_cannot_be_read_is_kept_for_a_person(door: Door) -> None:
+    outcome = door.take(b"CANARY is no message").outcome
+    assert (outcome.code, outcome.error_code, door.states()) == ("AR", 100, ["refused"])
+
+
+def test_of_a_message_that_is_too_large_the_answer_names_the_control_id(door: Door) -> None:
+    taken = door.take(an_order(), oversize=True)
+    assert (taken.outcome.code, taken.outcome.application_code) == ("AR", "message.too-large")
+
+
+def test_the_trace_says_which_field_an_element_came_from(door: Door) -> None:
+    door.take(an_order())
+    assert ("accession", "OBR^1^18") in door.kept()[0].entry.trace
+
+
+# item 24: batches
+
+
+def a_batch(*messages: str) -> str:
+    return "\r".join(
+        (
+            "FHS|^~\\&|RIS|HOSP",
+            "BHS|^~\\&|RIS|HOSP|AI|HOSP|20260302||||B7",
+            "".join(messages) + f"BTS|{len(messages)}",
+            "FTS|1",
+            "",
+        )
+    )
+
+
+def test_each_message_of_a_batch_is_taken_on_its_own(door: Door) -> None:
+    taken = door.take(a_batch(an_order("M1"), an_order("M2", control="QQ")))
+    assert ([part.outcome.code for part in taken.parts], door.states()) == (["AA", "AE"], ["accepted", "refused"])
+
+
+def test_without_a_control_id_the_place_in_the_batch_stands_in(door: Door) -> None:
+    door.take(a_batch(an_order(""), an_order("M2", control="XO")))
+    assert [message.entry.key.control_id for message in door.kept()] == ["B7#1", "M2"]
+
+
+def test_a_batch_sent_again_is_kept_once(door: Door) -> None:
+    batch = a_batch(an_order("M1"), an_order("M2", control="XO"))
+    door.take(batch)
+    door.take(batch)
+    assert len(door.kept()) == 2
+
+
+def test_a_batch_that_cannot_be_read_is_refused_whole(door: Door) -> None:
+    taken = door.take("BHS|^~\\&|RIS\rPID|1\r")
+    assert (taken.outcome.code, taken.parts, door.states()) == ("AR", (), ["refused"])
