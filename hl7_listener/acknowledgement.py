@@ -11,16 +11,19 @@ Whatever comes from the sender goes back byte for byte, less the bytes that woul
 
 import functools
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from hl7_listener.delimiters import Delimiters
-from hl7_listener.escapes import escape
+from hl7_listener.error_segment import error_segment
+from hl7_listener.escapes import encoded
 from hl7_listener.header import Header
 from hl7_listener.message import Message, Segment
 from hl7_listener.order_response import order_segments, response_to
 from hl7_listener.outcome import ERROR_CODES, POSITIVE, OrderAnswer, Outcome
 from hl7_listener.refusal import MessageRefused
+from hl7_listener.version import answer_version, at_least
 
 __all__ = [
     "ERROR_CODES",
@@ -33,11 +36,10 @@ __all__ = [
     "parse_acknowledgement",
 ]
 
-# HAPI refuses 2.8.2, 2.9 and everything later in our answer: MSH-12 stops at 2.8.1.
-_VERSIONS = ("2.1", "2.2", "2.3", "2.3.1", "2.4", "2.5", "2.5.1", "2.6", "2.7", "2.7.1", "2.8", "2.8.1")
-_VERSION_UNKNOWN = "2.5.1"
+_EVENT = re.compile(r"[A-Z0-9]{3}")
 _ENDING_BYTES = b"\x0b\x1c\r\n"
-_LOCATION = re.compile(r"([A-Z][A-Z0-9]{2})(?:-(\d+)(?:\.(\d+))?(?:\.(\d+))?|((?:\^\d*){1,5}))?")
+_NO_HEADER = Header(Delimiters(), ())
+_LONGEST_SHAPE = 512  # bytes of the sender's worth remembering
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,35 +85,69 @@ def acknowledge(
         raise ValueError("MSH-7 needs a time zone")
     if not outcome.code or (header is not None and header.is_answer):
         return b""
-    delimiters = header.delimiters if header else Delimiters()
-    version = _version(header)
-    response = response_to(header, outcome) if header else None
-    msh = [
-        b"MSH",
-        delimiters.encoding_characters.encode(),
-        *(_text(name, delimiters) for name in (application, facility)),
-        _echo(header, 3),
-        _echo(header, 4),
-        at.strftime("%Y%m%d%H%M%S%z").encode(),
-        b"",
-        _message_type(header, outcome, response, version),
-        _text(control_id, delimiters),
-        _echo(header, 11) or b"P",
-        version.encode(),
-        b"",
-        b"",
-        *(condition.encode() for condition in conditions),
-        b"",
-        _echo(header, 18) if _at_least(version, "2.3") else b"",
-    ]
-    msa = [b"MSA", outcome.code.encode(), _echo(header, 10)]
-    msa.append(b"" if _at_least(version, "2.5") else _text(outcome.text, delimiters))
+    asked = header or _NO_HEADER
+    response = response_to(asked, outcome)
+    echoed = (asked.raw(3), asked.raw(4), asked.raw(11), asked.raw(18))
+    shape = _shape if sum(map(len, echoed)) + len(asked.raw(12)) <= _LONGEST_SHAPE else _shape.__wrapped__
+    event = response[1] if response else asked.trigger_event
+    code = response[0] if response else "ACK" if outcome.short_type else ""
+    opening, middle, closing = shape(
+        asked.delimiters, application, facility, asked.version, echoed, code, event, conditions
+    )
+    time = at.strftime("%Y%m%d%H%M%S%z").encode()
+    own_id = encoded(control_id, asked.delimiters)
+    answer = b"".join((opening, time, middle, own_id, closing, *_rest(asked, outcome)))
+    return answer + order_segments(asked, outcome, message) if response else answer
+
+
+@functools.lru_cache(maxsize=256)
+def _shape(
+    delimiters: Delimiters,
+    application: str,
+    facility: str,
+    version: str,
+    echoed: tuple[bytes, ...],
+    code: str,
+    event: str,
+    conditions: tuple[str, str],
+) -> tuple[bytes, bytes, bytes]:
+    """MSH in three parts: up to its time, from there to its control ID, and the rest. A sender has few of them: remembered."""
+    sending_application, sending_facility, processing_id, charset = (_clean(value) for value in echoed)
+    version = answer_version(version)
+    separator = delimiters.field.encode()
+    ours = [encoded(name, delimiters) for name in (application, facility)]
+    before = [b"MSH", delimiters.encoding_characters.encode(), *ours, sending_application, sending_facility, b""]
+    between = [b"", b"", _message_type(delimiters, version, code, event), b""]
+    behind = [b"", processing_id or b"P", version.encode(), b"", b"", *(part.encode() for part in conditions), b""]
+    behind.append(charset if at_least(version, "2.3") else b"")
+    return separator.join(before), separator.join(between), separator.join(behind).rstrip(separator) + b"\r"
+
+
+def _message_type(delimiters: Delimiters, version: str, code: str, event: str) -> bytes:
+    """`ACK^O01^ACK`, `ORR^O02^ORR_O02`; without the structure below v2.3.1; `ACK` alone if `code` says so or the event is no event."""
+    if code == "ACK" or not _EVENT.fullmatch(event):
+        return b"ACK"
+    parts = (code, event, f"{code}_{event}") if code else ("ACK", event, "ACK")
+    return delimiters.component.join(parts if at_least(version, "2.3.1") else parts[:2]).encode()
+
+
+def _rest(asked: Header, outcome: Outcome) -> Iterator[bytes]:
+    """MSA and ERR, each with its line end."""
+    delimiters, version = asked.delimiters, answer_version(asked.version)
+    separator = delimiters.field.encode()
+    msa = [b"MSA", outcome.code.encode(), _clean(asked.raw(10)), b""]
+    if outcome.text and not at_least(version, "2.5"):
+        msa[3] = encoded(outcome.text, delimiters)
     if outcome.expected_sequence is not None:
         msa.append(b"%d" % outcome.expected_sequence)
-    segments = (msh, msa, _error_segment(outcome, delimiters, version))
-    separator = delimiters.field.encode()
-    answer = b"".join(separator.join(fields).rstrip(separator) + b"\r" for fields in segments if fields)
-    return answer + order_segments(header, outcome, message) if header and response else answer
+    yield separator.join(msa).rstrip(separator) + b"\r"
+    if err := error_segment(outcome, delimiters, version):
+        yield separator.join(err).rstrip(separator) + b"\r"
+
+
+def _clean(raw: bytes) -> bytes:
+    """The sender's bytes, less those that would end the block or the segment."""
+    return raw.translate(None, _ENDING_BYTES)
 
 
 def parse_acknowledgement(payload: bytes) -> Acknowledgement:
@@ -132,87 +168,3 @@ def _read_error(err: Segment) -> tuple[str, str, str]:
         return err.value(3), "^".join(parts).rstrip("^"), err.text(8) or err.text(7) or err.value(3, 2)
     parts = [err.value(1, component) for component in range(1, 4)]
     return err.value(1, 4), "^".join(parts).rstrip("^"), err.value(1, 4, 2)
-
-
-def _echo(header: Header | None, field: int) -> bytes:
-    return header.raw(field).translate(None, _ENDING_BYTES) if header else b""
-
-
-def _text(text: str, delimiters: Delimiters) -> bytes:
-    return escape(text, delimiters).encode("ascii", "replace").translate(None, _ENDING_BYTES)
-
-
-def _version(header: Header | None) -> str:
-    """The sender's, or the nearest lower that every peer takes."""
-    asked = _numbers(header.version) if header else ()
-    if not asked:
-        return _VERSION_UNKNOWN
-    return next((known for known in reversed(_VERSIONS) if _numbers(known) <= asked), _VERSIONS[0])
-
-
-@functools.lru_cache(maxsize=64)
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(map(int, version.split("."))) if re.fullmatch(r"\d{1,3}(\.\d{1,3}){1,3}", version, re.ASCII) else ()
-
-
-def _at_least(version: str, other: str) -> bool:
-    return _numbers(version) >= _numbers(other)
-
-
-def _message_type(header: Header | None, outcome: Outcome, response: tuple[str, str] | None, version: str) -> bytes:
-    """`ACK^O01^ACK`; without the structure below v2.3.1, `ACK` alone where the event is no event."""
-    code, event = response or ("ACK", header.trigger_event if header else "")
-    if header is None or not re.fullmatch(r"[A-Z0-9]{3}", event) or (outcome.short_type and not response):
-        return b"ACK"
-    structure = f"{code}_{event}" if response else code
-    parts = (code, event, structure) if _at_least(version, "2.3.1") else (code, event)
-    return header.delimiters.component.join(parts).encode()
-
-
-def _error_segment(outcome: Outcome, delimiters: Delimiters, version: str) -> list[bytes]:
-    if _at_least(version, "2.5"):
-        return _error_from_2_5(outcome, delimiters) if outcome.error_code or outcome.code not in POSITIVE else []
-    return [] if outcome.code in POSITIVE else _error_before_2_5(outcome, delimiters)
-
-
-def _error_from_2_5(outcome: Outcome, delimiters: Delimiters) -> list[bytes]:
-    component = delimiters.component.encode()
-    name = _text(ERROR_CODES[outcome.error_code], delimiters)
-    condition = component.join((b"%d" % outcome.error_code, name, b"HL70357"))
-    own = _text(outcome.application_code, delimiters)
-    return [
-        b"ERR",
-        b"",  # ERR-1 is withdrawn
-        component.join(part.encode() for part in _located(outcome.location)),
-        condition,
-        outcome.severity.encode(),
-        component.join((own, b"", b"L")) if own else b"",
-        b"",
-        b"",
-        _text(outcome.text, delimiters),
-    ]
-
-
-def _error_before_2_5(outcome: Outcome, delimiters: Delimiters) -> list[bytes]:
-    """ERR-1 is an ELD: segment ^ sequence ^ field ^ code & text & table; code alone where MSH-2 names no sub-component mark."""
-    name = _text(ERROR_CODES[outcome.error_code], delimiters)
-    condition = [b"%d" % outcome.error_code, name, b"HL70357"]
-    coded = delimiters.subcomponent.encode().join(condition) if delimiters.subcomponent else condition[0]
-    place = [part.encode() for part in (*_located(outcome.location), "", "", "")[:3]]
-    return [b"ERR", delimiters.component.encode().join((*place, coded))]
-
-
-def _located(location: str) -> list[str]:
-    """`PID-3.1` or `PID^1^3` as the parts of an ERL: segment, sequence, field, repetition, component, sub-component."""
-    match = _LOCATION.fullmatch(location)
-    if match is None:
-        return []
-    segment, number, component, subcomponent, rest = match.groups()
-    if rest:
-        return [segment, *rest.split("^")[1:]]
-    if not number:
-        return [segment]
-    parts = [segment, "1", number, "1" if component else "", component or "", subcomponent or ""]
-    while not parts[-1]:
-        parts.pop()
-    return parts

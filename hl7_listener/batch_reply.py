@@ -6,7 +6,7 @@ from typing import Literal
 
 from hl7_listener.batch import BatchFile
 from hl7_listener.delimiters import Delimiters
-from hl7_listener.escapes import escape
+from hl7_listener.escapes import encoded
 from hl7_listener.header import Header
 from hl7_listener.outcome import POSITIVE, Outcome
 
@@ -67,14 +67,14 @@ def _opening(
 ) -> bytes:
     delimiters = asked.delimiters if asked else Delimiters()
     sender = [asked.raw(3), asked.raw(4)] if asked else [b"", b""]
-    ours = [escape(text, delimiters).encode("ascii", "replace") for text in (application, facility)]
+    ours = [encoded(text, delimiters) for text in (application, facility)]
     fields = [
         name,
         delimiters.encoding_characters.encode(),
         *(ours + sender),
         at.strftime("%Y%m%d%H%M%S%z").encode(),
         *(b"", b"", b""),
-        escape(control_id, delimiters).encode("ascii", "replace"),
+        encoded(control_id, delimiters),
         asked.raw(11) if asked else b"",
     ]
     return _line(fields, delimiters)

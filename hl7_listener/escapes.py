@@ -26,8 +26,18 @@ def unescape(text: str, delimiters: Delimiters, charset: str) -> str:
 
 def escape(text: str, delimiters: Delimiters) -> str:
     """Text that may stand in a field. Where the sender has no escape character, delimiters become spaces."""
+    return text.translate(_escaped(delimiters))
+
+
+def encoded(text: str, delimiters: Delimiters) -> bytes:
+    """Text of ours as the bytes of a field: escaped, ASCII (a question mark for the rest), nothing that would end the block."""
+    return escape(text, delimiters).encode("ascii", "replace").translate(None, b"\x0b\x1c")
+
+
+@functools.lru_cache(maxsize=32)
+def _escaped(delimiters: Delimiters) -> dict[int, str]:
     mark = delimiters.escape
-    written = {
+    letters = {
         delimiters.field: "F",
         delimiters.component: "S",
         delimiters.subcomponent: "T",
@@ -36,7 +46,7 @@ def escape(text: str, delimiters: Delimiters) -> str:
         "\r": ".br",
         "\n": ".br",
     }
-    return "".join((f"{mark}{written[c]}{mark}" if mark else " ") if c in written else c for c in text)
+    return {ord(c): f"{mark}{letter}{mark}" if mark else " " for c, letter in letters.items() if c}
 
 
 @functools.lru_cache(maxsize=32)

@@ -17,10 +17,11 @@ _LEADING = b"\r\n\0 "
 _ONLY_EVENT = {"ORM": "O01", "OMG": "O19", "OMI": "O23"}  # message codes with one trigger event (table 0354)
 # What answers a message must not be answered itself, or two systems answer each other for ever (§2.9.2): the codes whose
 # structures all require MSA, and NMD, network data nobody here asked for.
-_ANSWERS = frozenset(
+_ANSWER_CODES = (
     "ACK ADR ARD BRP BRT CCI CQU DOC EDR ERP MCF MFK MFR NMD NMR OPR ORA ORB ORD ORF ORG ORI ORL ORN ORP ORR ORS ORX OSR OSU PPT "
-    "PPV PRR PTR QCK RAR RCI RCL RDR RDY RER RGR ROR RPA RPI RPL RPR RRA RRD RRE RRG RRI RRO RSP RTB SQR SRR TBR VXR VXX".split()  # noqa: SIM905 - reads as a table
+    "PPV PRR PTR QCK RAR RCI RCL RDR RDY RER RGR ROR RPA RPI RPL RPR RRA RRD RRE RRG RRI RRO RSP RTB SQR SRR TBR VXR VXX"
 )
+_ANSWERS = frozenset(_ANSWER_CODES.split())
 _LONGEST_MESSAGE_TYPE = 64  # bytes of MSH-9 worth remembering
 _NUMBER = re.compile(r"-?\d{1,15}", re.ASCII)
 
