@@ -6,16 +6,16 @@ One Order per OBR, or per ORC that has none. Where we deviate from the v2-to-FHI
 import re
 from collections.abc import Sequence
 from datetime import datetime, tzinfo
-from zoneinfo import ZoneInfo
 
 from mappings import code_system
 from mappings.code import Code
 from mappings.code_table import load
-from mappings.hl7v2_datatypes import coded, composite_identifiers, day, offset, timestamp
+from mappings.hl7v2_datatypes import coded, offset, timestamp
 from mappings.hl7v2_groups import Located, OrderGroup, groups_of
 from mappings.hl7v2_message import MessageView
 from mappings.hl7v2_order_keys import SenderPolicy, accession, order_number, study_instance_uid
-from mappings.order import Identifier, Order, OrderControl, PatientIdentity, Priority
+from mappings.hl7v2_pid import identity_of, zone_of
+from mappings.order import Order, OrderControl, PatientIdentity, Priority
 from mappings.refusal import MappingRefused
 from mappings.trace import Trace
 
@@ -38,16 +38,8 @@ def orders_from(message: MessageView, policy: SenderPolicy) -> tuple[Order, ...]
     groups = groups_of(message)
     if not groups:
         raise MappingRefused("order.group-missing", "ORC^1", "the message has neither ORC nor OBR")
-    zone = _zone(message, policy)
+    zone = zone_of(message, policy)
     return tuple(_order(group, policy, zone) for group in groups)
-
-
-def _zone(message: MessageView, policy: SenderPolicy) -> tzinfo:
-    """The zone of times without an offset: MSH-7's offset, else the sender's zone; never this machine's."""
-    for segment in message.segments:
-        if segment.name == "MSH":
-            return offset(segment.value(7)) or ZoneInfo(policy.time_zone)
-    return ZoneInfo(policy.time_zone)
 
 
 def _order(group: OrderGroup, policy: SenderPolicy, zone: tzinfo) -> Order:
@@ -111,38 +103,11 @@ def _control(group: OrderGroup, trace: Trace) -> OrderControl:
 
 
 def _patient(group: OrderGroup, policy: SenderPolicy, trace: Trace) -> PatientIdentity:
-    """PID-3, the patient's own identifier first; PID-2, then PID-4, of old senders where PID-3 is empty; PID-7; PID-8."""
-    segment = group.patient
-    identifiers: tuple[Identifier, ...] = ()
-    if segment:
-        for position in (3, 2, 4):
-            identifiers = composite_identifiers(segment, position, policy.authorities)
-            if identifiers:
-                break
-    if segment is None or not identifiers:
-        where = segment.where(3) if segment else "PID^1^3"
+    identity = identity_of(group.patient, policy, trace) if group.patient else PatientIdentity()
+    if not identity.identifiers:
+        where = group.patient.where(3) if group.patient else "PID^1^3"
         raise MappingRefused("order.patient-identifier-missing", where, "an order needs a patient identifier")
-    ranked = sorted(identifiers, key=lambda identifier: _rank(identifier, policy))
-    rule = ("the configured authority first", "type MR first", "as sent")[_rank(ranked[0], policy)]
-    trace.note("patient.identifiers", f"{segment.where(position)}: {rule}")
-    birth_date = day(segment.text(7))
-    if birth_date:
-        trace.note("patient.birth_date", segment.where(7))
-    elif segment.text(7):
-        trace.note("patient.birth_date", f"{segment.where(7)}: not a whole day, left out")
-    sex = load("administrative_sex").target(segment.text(8).upper(), code_system.ADMINISTRATIVE_SEX)
-    if segment.text(8):
-        trace.note("patient.sex", segment.where(8) + ("" if sex else ": not in table 0001, left out"))
-    return PatientIdentity(tuple(ranked), birth_date, sex.code if sex else "")
-
-
-def _rank(identifier: Identifier, policy: SenderPolicy) -> int:
-    wanted = policy.patient_authority
-    if wanted:
-        rule = policy.authorities.rule_for(identifier)
-        if wanted == (rule.name if rule else identifier.namespace):
-            return 0
-    return 1 if identifier.type == "MR" else 2
+    return identity
 
 
 def _procedure(group: OrderGroup, policy: SenderPolicy, trace: Trace) -> Code | None:
