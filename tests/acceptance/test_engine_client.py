@@ -61,23 +61,48 @@ def test_what_hapi_changes_in_an_order_is_taken(neighbours: Neighbours, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("declared", "options"),
+    ("application", "declared", "options"),
     [
-        ("8859/1", ()),
-        ("UNICODE UTF-8", ()),
-        ("", ("--charset", "UTF-8")),
-        ("", ("--charset", "ISO-8859-1")),
-        ("", ("--raw-charset",)),
+        ("RIS", "8859/1", ()),
+        ("RIS", "UNICODE UTF-8", ()),
+        ("RIS", "", ("--charset", "UTF-8")),
+        ("RIS", "", ("--raw-charset",)),
+        ("WESTERN", "", ("--charset", "ISO-8859-1")),  # the rules of this sender say cp1252
     ],
 )
 def test_names_beyond_ascii_are_taken_however_hapi_writes_them(
-    neighbours: Neighbours, tmp_path: Path, declared: str, options: tuple[str, ...]
+    neighbours: Neighbours, tmp_path: Path, application: str, declared: str, options: tuple[str, ...]
 ) -> None:
     """8a: bare HAPI writes US-ASCII."""
-    order = NeighbourOrder(charset=declared, name="CANARY^ZEBRÄ")
+    order = NeighbourOrder(application=application, charset=declared, name="CANARY^ZEBRÄ")
     sent = hapi_sends(tmp_path / "hapi", neighbours.bridge.process.mllp, {"order": order.bytes("utf-8")}, *options)
     (event,) = sent["order"]
     assert (event["event"], event.get("msa1"), event.get("msa2_match")) == ("sent", "AA", True)
+
+
+def test_undeclared_bytes_of_a_sender_without_a_charset_are_refused_with_their_reason(
+    neighbours: Neighbours, tmp_path: Path
+) -> None:
+    order = NeighbourOrder(name="CANARY^ZEBRÄ")
+    options = ("--charset", "ISO-8859-1")
+    sent = hapi_sends(tmp_path / "hapi", neighbours.bridge.process.mllp, {"order": order.bytes("utf-8")}, *options)
+    (event,) = sent["order"]
+    assert (event.get("msa1"), event.get("msa2_match")) == ("AE", True)
+    assert "charset" in str(event["err"])
+
+
+def test_hapi_sends_by_tls(neighbours: Neighbours, tmp_path: Path) -> None:
+    orders = {"first": NeighbourOrder(), "second": NeighbourOrder()}
+    sent = hapi_sends(
+        tmp_path / "hapi",
+        neighbours.secure,
+        {name: order.bytes() for name, order in orders.items()},
+        "--tls",
+        java_options=neighbours.tls.java_options,
+    )
+    assert [(e.get("msa1"), e.get("msa2_match"), e["connections"]) for events in sent.values() for e in events] == [
+        ("AA", True, 1)
+    ] * 2
 
 
 def test_what_hapis_own_rules_refuse_is_taken_once_they_are_off(neighbours: Neighbours, tmp_path: Path) -> None:

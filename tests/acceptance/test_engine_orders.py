@@ -4,12 +4,15 @@
 sends the same bytes again on a new socket where a connection ends without one.
 """
 
+import os
 import re
+import signal
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
-from tests.support.hl7_engine import Event
+from tests.support.hl7_engine import Event, running_engine
 from tests.support.mllp_peer import msa
 from tests.support.neighbour_orders import NeighbourOrder
 from tests.support.neighbours import Neighbours
@@ -155,6 +158,27 @@ def test_the_application_acknowledgement_of_enhanced_mode_comes_by_its_own_way(n
     assert (event["msa1"], event["msa2_match"]) == ("CA", True)
     assert msa(neighbours.engine.content(arrived)) == ("AA", order.id)
     assert (following["msa1"], following["msa2_match"]) == ("AA", True)
+
+
+def test_camel_sends_by_tls(neighbours: Neighbours, tmp_path: Path) -> None:
+    folder = tmp_path / "engine"
+    with running_engine(folder, neighbours.secure, "--tls", java_options=neighbours.tls.java_options) as engine:
+        events = [engine.send(name, NeighbourOrder().bytes()) for name in ("first", "second")]
+    assert [(e["msa1"], e["accepted"], e["msa2_match"]) for e in events] == [("AA", True, True)] * 2
+
+
+def test_a_door_that_is_killed_loses_and_doubles_nothing(neighbours: Neighbours, tmp_path: Path) -> None:
+    """8a: no answer in time, a refused connection: a redelivery is the same bytes on a new socket."""
+    orders = {f"{number:03d}": NeighbourOrder() for number in range(60)}
+    options = ("--retries", "50", "--retry-delay", "200")
+    with running_engine(tmp_path / "engine", neighbours.bridge.process.mllp, *options) as engine:
+        for name, order in orders.items():
+            engine.put(name, order.bytes())
+        engine.sent("010")
+        os.kill(neighbours.bridge.door_process(), signal.SIGKILL)
+        events = [engine.sent(name) for name in orders]
+    assert [(e["msa1"], e["accepted"], e["msa2_match"]) for e in events] == [("AA", True, True)] * len(orders)
+    assert {neighbours.jobs_of(order) for order in orders.values()} == {1}
 
 
 def field(answer: bytes, segment: str, number: int) -> str:

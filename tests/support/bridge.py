@@ -124,6 +124,10 @@ class Bridge:
         """The process id of the model process, once there is one."""
         return until(lambda: _child(self.process.pid, "inference"), "a model process")
 
+    def door_process(self) -> int:
+        """The process id of the door of HL7 v2."""
+        return until(lambda: _child(self.process.pid, "listen"), "a door process")
+
 
 @contextmanager
 def running_bridge(

@@ -25,7 +25,7 @@ Event = dict[str, Any]
 Address = tuple[str, int]
 
 _BUILD_SECONDS = 900
-_WAIT_SECONDS = 60.0
+_WAIT_SECONDS = 30.0
 _STOP_SECONDS = 10.0
 
 

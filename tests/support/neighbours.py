@@ -7,7 +7,8 @@ from pathlib import Path
 
 from fhir_bridge.adapters.fhir_client import FhirClient
 from tests.support.bridge import Bridge, running_bridge, until
-from tests.support.hl7_engine import Engine, HapiReceiver, free_port
+from tests.support.hl7_engine import Address, Engine, HapiReceiver, free_port
+from tests.support.java_tls import JavaTls, java_tls
 from tests.support.mllp_relay import MllpRelay
 from tests.support.neighbour_orders import NeighbourOrder
 
@@ -17,17 +18,21 @@ SENDERS = {
     "senders.enhanced.reply_to": "engine",
     "senders.responses.application": "RESPONSES",
     "senders.responses.order_responses": "true",
+    "senders.western.application": "WESTERN",
+    "senders.western.charset": "cp1252",
 }
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """`engine` sends by way of `relay`; both it and `receiver` are given every result."""
+    """`engine` sends by way of `relay`; both it and `receiver` are given every result. `secure` is a second listener, with `tls`."""
 
     bridge: Bridge
     engine: Engine
     receiver: HapiReceiver
     relay: MllpRelay
+    secure: Address
+    tls: JavaTls
 
     def jobs_of(self, order: NeighbourOrder) -> int:
         """How many jobs the order has, once it has one."""
@@ -47,7 +52,13 @@ def running_neighbours(folder: Path, fhir: FhirClient) -> Iterator[Neighbours]:
         relay = stack.enter_context(MllpRelay(("127.0.0.1", port)))
         engine = stack.enter_context(Engine(folder / "engine", relay.address, ["--as-is", "--retry-delay", "300"]))
         receiver = stack.enter_context(HapiReceiver(folder / "receiver", ["--strict"]))
-        settings = SENDERS | {"mllp.port": str(port), "archive.folder": str(folder / "pacs")}
+        tls, secure = java_tls(folder), ("127.0.0.1", free_port())
+        settings = SENDERS | {
+            "mllp.port": str(port),
+            "listeners.secure.port": str(secure[1]),
+            "listeners.secure.tls.certificate": str(tls.pem),
+            "archive.folder": str(folder / "pacs"),
+        }
         for name, address in (("engine", engine.inbound), ("receiver", receiver.address)):
             settings |= {
                 f"destinations.{name}.host": address[0],
@@ -58,4 +69,4 @@ def running_neighbours(folder: Path, fhir: FhirClient) -> Iterator[Neighbours]:
         bridge = stack.enter_context(running_bridge(folder / "bridge", fhir, settings))
         for program in (engine, receiver):
             program.wait_until_ready()
-        yield Neighbours(bridge, engine, receiver, relay)
+        yield Neighbours(bridge, engine, receiver, relay, secure, tls)
