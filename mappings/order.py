@@ -8,11 +8,21 @@ from mappings.code import Code
 
 
 class OrderControl(StrEnum):
-    """What the sender wants done with the order (HL7 v2.5.1 ORC-1, table 0119), reduced to what we act on."""
+    """What the sender wants done with the order, or says of it (HL7 v2.5.1 ORC-1, table 0119), reduced to what we act on."""
 
-    NEW = "new"  # NW; ServiceRequest.status active
+    NEW = "new"  # NW, SN, PR, RO; ServiceRequest.status active
     CHANGE = "change"  # XO, XX; a later version of an active ServiceRequest
-    CANCEL = "cancel"  # CA, DC, OC, CR, OD; ServiceRequest.status revoked or entered-in-error
+    CHANGE_CONFIRMED = "change-confirmed"  # XR: a change, if we know the order
+    CANCEL = "cancel"  # CA, DC, OC, CR, OD, DR; ServiceRequest.status revoked or entered-in-error
+    REPLACED = "replaced"  # RP, RQ, RU: a cancel, since another order takes its place
+    HOLD = "hold"  # HD, OH; ServiceRequest.status on-hold
+    HOLD_CONFIRMED = "hold-confirmed"  # HR: a hold, if we know the order
+    RELEASE = "release"  # RL, OE, OR
+    PROGRESS = "progress"  # SC with ORC-5 A, IP, SC: the procedure is scheduled or on its way
+    COMPLETED = "completed"  # SC, XO or XX with ORC-5 CM: the procedure is done, the images should be there
+    NUMBER = "number"  # NA: a number was assigned
+    LINK = "link"  # PA, CH: parent and child orders
+    TROUBLE = "trouble"  # UA, UC, UX, DE, ...; SC with ORC-5 ER: the other side could not do what was asked
     NONE = "none"  # understood, acknowledged, no effect on a job
 
 
@@ -42,17 +52,48 @@ class Identifier:
 
 @dataclass(frozen=True, slots=True)
 class PatientIdentity:
-    """Who the patient is, as the sender says it. Names are left out on purpose: nothing is ever joined by name."""
+    """Who the patient is, as the sender says it. Names are left out on purpose: nothing is ever joined by name.
+
+    `former` are numbers that the patient had before a merge or a change of numbers: images may still bear them.
+    """
 
     identifiers: tuple[Identifier, ...] = ()
     birth_date: date | None = field(default=None, repr=False)
     sex: str = field(default="", repr=False)  # FHIR AdministrativeGender: male, female, other, unknown, or empty
     reference: str = ""  # "Patient/123" where the FHIR door named the resource
+    former: tuple[Identifier, ...] = ()
+    as_of: datetime | None = field(default=None, compare=False)  # when an HL7 v2 sender said so: MSH-7, EVN-2
+
+
+@dataclass(frozen=True, slots=True)
+class EventTime:
+    """When something happened to an order, and by whose clock: `ORC-9` or `MSH-7` and the sender. Only times of one clock compare."""
+
+    at: datetime
+    clock: str
+
+    def is_before(self, other: "EventTime | None") -> bool:
+        """Surely earlier; False where the two cannot be compared."""
+        return other is not None and self.clock == other.clock and self.at < other.at
+
+
+@dataclass(frozen=True, slots=True)
+class OrderKey:
+    """One key of an order; unique over all live orders. Accession numbers and study UIDs have no system of their own."""
+
+    kind: str
+    system: str
+    value: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One imaging order (FHIR ServiceRequest; HL7 v2 ORC + OBR + IPC/ZDS)."""
+    """One imaging order (FHIR ServiceRequest; HL7 v2 ORC + OBR + IPC/ZDS).
+
+    Two orders do not differ by what their messages wanted: `control_code`, `event`, `moved`, `related`. `part` tells apart orders
+    under one number. In an order that we hold, `event` is the time of the last new order or change that counted, `moved` that of the
+    last cancel, hold or release.
+    """
 
     control: OrderControl
     patient: PatientIdentity
@@ -66,26 +107,46 @@ class Order:
     reason: str = field(default="", repr=False)  # OBR-31 text, ServiceRequest.reasonCode text
     requested_at: datetime | None = None  # ORC-9, with zone
     service_request: str = ""  # "ServiceRequest/123" where known
+    account: Identifier | None = None  # PID-18
+    visit: Identifier | None = None  # PV1-19
+    group: Identifier | None = None  # ORC-4, ServiceRequest.requisition
+    requested_procedure_id: str = field(default="", repr=False)  # IPC-2, OBR-19; DICOM (0040,1001)
+    scheduled_step_id: str = field(default="", repr=False)  # IPC-4, OBR-20; DICOM (0040,0009)
+    station_ae_title: str = ""  # IPC-9
+    scheduled_at: datetime | None = None  # TQ1-7, ORC-7.4, OBR-27.4, OBR-36, OBR-6
+    part: str = ""
+    control_code: str = field(default="", compare=False)  # ORC-1
+    event: EventTime | None = field(default=None, compare=False)
+    moved: EventTime | None = field(default=None, compare=False)
+    related: tuple[OrderKey, ...] = field(default=(), compare=False)  # of the orders it replaces (RO), of its parent (CH)
     trace: tuple[tuple[str, str], ...] = ()  # (element, where it came from), free of values
 
-    def keys(self) -> tuple["OrderKey", ...]:
-        """The keys by which two arrivals are the same order (DESIGN §4a), strongest first."""
+    def states(self, element: str) -> bool:
+        """Whether the sender said this element, as against its default."""
+        return any(name == element for name, _ in self.trace)
+
+    def keys(self) -> tuple[OrderKey, ...]:
+        """The keys by which two arrivals are the same order (DESIGN §4a), strongest first.
+
+        A filler order number is a key only with its authority: fillers count from 1, too.
+        """
         found = []
         if self.study_instance_uid:
             found.append(OrderKey("study", "", self.study_instance_uid))
         if self.accession:
             found.append(OrderKey("accession", "", self.accession.value))
         if self.placer:
-            found.append(OrderKey("placer", self.placer.system or self.placer.namespace, self.placer.value))
+            found.append(OrderKey("placer", _authority(self.placer), self.placer.value))
+        if self.filler and _authority(self.filler):
+            found.append(OrderKey("filler", _authority(self.filler), self.filler.value))
         if self.service_request:
             found.append(OrderKey("service-request", "", self.service_request))
+        if self.part and (number := self.placer or self.filler or self.accession):
+            found.append(OrderKey("part", _authority(number), f"{number.value}#{self.part}"))
         return tuple(found)
 
 
-@dataclass(frozen=True, slots=True)
-class OrderKey:
-    """One key of an order; unique over all live orders. Accession numbers and study UIDs have no system of their own."""
+def _authority(number: Identifier) -> str:
+    return number.system or number.namespace
 
-    kind: str
-    system: str
-    value: str = field(repr=False)
+
