@@ -22,6 +22,7 @@ from fhir_bridge.ports import (
     Claim,
     ClinicalRecord,
     Clock,
+    Delivery,
     ImageArchive,
     JobStore,
     Predictor,
@@ -185,11 +186,16 @@ def report(claim: Claim, kit: Kit) -> Next:
 
 
 def deliver(claim: Claim, kit: Kit) -> Done:
-    """To every destination that does not have it yet; one that fails does not keep it from the others."""
+    """To every destination that does not have it yet; one that fails does not keep it from the others.
+
+    What may still succeed is tried again first. Only then is the job held for a destination that refused, which meanwhile is left alone.
+    """
     finished = encoding.load(Report, kit.read(claim.job, Stage.REPORT))
-    failures = [error for to in kit.deliveries if (error := _deliver_to(to, finished, claim, kit))]
+    before = {delivery.destination: delivery for delivery in kit.store.deliveries(claim.job.id)}
+    tried = (_deliver_to(to, before.get(to.destination), finished, claim, kit) for to in kit.deliveries)
+    failures = [error for error in tried if error]
     if failures:
-        raise failures[0]
+        raise next((error for error in failures if not isinstance(error, Refused)), failures[0])
     return Done(finished.reason)
 
 
@@ -225,19 +231,32 @@ def _fetch(claim: Claim, uid: str, wanted: str, kit: Kit) -> RawStudy:
     return RawStudy(into, uid, files, wanted)
 
 
-def _deliver_to(to: ReportDelivery, finished: Report, claim: Claim, kit: Kit) -> BridgeError | None:
+def _deliver_to(
+    to: ReportDelivery, before: Delivery | None, finished: Report, claim: Claim, kit: Kit
+) -> BridgeError | None:
+    was = before.status if before else ""
+    if (
+        before and claim.job.attempts and was in ("refused", "skipped")
+    ):  # a replay counts attempts from 0, and asks again
+        return Refused(before.reason, to.destination, "see to it, then replay the job") if was == "refused" else None
     delivery = kit.store.begin_delivery(claim, to.destination)  # from here a cancel comes too late
     if delivery.status == "delivered":
         return None
     try:
         receipt = to.deliver(finished)
     except (Refused, Unavailable, Uncertain) as error:
-        # an uncertain one stays `sending`: the order can no longer be cancelled as if nothing had gone out
-        status = "sending" if isinstance(error, Uncertain) else "pending"
-        kit.store.end_delivery(claim, replace(delivery, status=status, reason=error.code))
+        kit.store.end_delivery(claim, replace(delivery, status=_after_failure(error, was), reason=error.code))
         return error
-    kit.store.end_delivery(claim, replace(delivery, status="delivered", reference=receipt.reference))
+    status, reason = ("delivered", "") if receipt.is_accepted else ("skipped", receipt.detail)
+    kit.store.end_delivery(claim, replace(delivery, status=status, reason=reason, reference=receipt.reference))
     return None
+
+
+def _after_failure(error: BridgeError, was: str) -> str:
+    """What may be there stays `sending`, this attempt's or one before: the order cannot be cancelled as if nothing had gone out."""
+    if isinstance(error, Refused):
+        return "refused"
+    return "sending" if isinstance(error, Uncertain) or was in ("sending", "stale") else "pending"
 
 
 def _folder(claim: Claim, kit: Kit, name: str, *, identified: bool) -> Path:

@@ -72,10 +72,14 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What a destination answered. `reference` is the resource or message it made of the report."""
+    """What a destination answered. `reference` is the resource it made of the report, or its answer to the message.
+
+    Not `is_accepted`: it refused the report, and the site wants that noted and nothing more; `detail` is then the code.
+    """
 
     reference: str
     detail: str = ""
+    is_accepted: bool = True
 
 
 class ReportDelivery(Protocol):
@@ -149,7 +153,8 @@ class JobQueue(Protocol):
 class Delivery:
     """One destination of one job's report.
 
-    `status`: pending, sending (it may be there), delivered, stale (an older one is there, and the job runs anew).
+    `status`: pending, sending (it may be there), delivered, stale (an older one is there, and the job runs anew), refused (a person
+    must look), skipped (refused, and the site wants that passed over).
     """
 
     job: str
@@ -271,6 +276,9 @@ class JobStore(Protocol):
 
     def effects(self, messages: Sequence[int]) -> dict[int, Effect]:
         """By message; one that intake has not reached yet is missing."""
+
+    def failed_effects(self, limit: int = 100) -> tuple[Effect, ...]:
+        """Messages that were accepted and then refused by intake: dead letters. Newest first."""
 
     def intake_position(self) -> int:
         """As `Ledger.intake_position`."""

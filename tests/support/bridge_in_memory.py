@@ -14,6 +14,7 @@ from fhir_bridge.deid.pseudonym import ProjectKeys
 from fhir_bridge.deid.vault import Vault
 from fhir_bridge.flow import Kit, Patience
 from fhir_bridge.job import Event, Job, Stage
+from fhir_bridge.ports import ReportDelivery
 from fhir_bridge.worker import Retry, Worker
 from inference.prediction import Prediction
 from mappings.order import Order
@@ -73,7 +74,7 @@ class BridgeInMemory:
         retry = Retry(max_attempts, backoff_seconds=1, backoff_cap_seconds=60)
         return Worker(self.queue, self.kit, retry, threads=1, loops={}, lease_seconds=300)
 
-    def with_deliveries(self, *destinations: InMemoryDelivery) -> None:
+    def with_deliveries(self, *destinations: ReportDelivery) -> None:
         self.kit = replace(self.kit, deliveries=destinations)
         self.worker = self.a_worker()
 
