@@ -10,6 +10,7 @@ import ssl
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -37,9 +38,18 @@ class NoAcknowledgement(OSError):
 
 
 class MllpClient:
-    """A persistent connection to one listener. `timeout_seconds` covers a whole `send`, connecting included."""
+    """A persistent connection to one listener. `timeout_seconds` covers a whole `send`, connecting included.
 
-    def __init__(self, host: str, port: int, timeout_seconds: float, ssl_context: ssl.SSLContext | None = None) -> None:
+    `ssl_context` may be a function: it is then asked for each new connection, so that a renewed certificate counts.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        timeout_seconds: float,
+        ssl_context: ssl.SSLContext | Callable[[], ssl.SSLContext] | None = None,
+    ) -> None:
         self._host = host
         self._port = port
         self._timeout_seconds = timeout_seconds
@@ -70,6 +80,11 @@ class MllpClient:
                 if not answered:
                     self._disconnect()
 
+    def ping(self) -> None:
+        """Connect, TLS included, and send nothing. Raises NoAcknowledgement `mllp.unreachable`."""
+        with self._lock:
+            self._connect(time.monotonic() + self._timeout_seconds)
+
     def close(self) -> None:
         """End the connection; a later `send` opens another."""
         with self._lock:
@@ -99,8 +114,9 @@ class MllpClient:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if self._ssl_context is None:
             return connection
+        context = self._ssl_context() if callable(self._ssl_context) else self._ssl_context
         try:
-            return self._ssl_context.wrap_socket(connection, server_hostname=self._host)
+            return context.wrap_socket(connection, server_hostname=self._host)
         except OSError:
             connection.close()
             raise
