@@ -63,8 +63,8 @@ def _read(group: OrderGroup, control: OrderControl, policy: SenderPolicy, zone: 
         accession=accession(group, policy, trace),
         study_instance_uid=study_instance_uid(group, trace),
         procedure=_procedure(group, policy, trace),
-        modality=_modality(group, trace),
-        priority=_priority(group, trace),
+        modality=modality_of(group, trace),
+        priority=priority_of(group, trace),
         reason=_reason(group, trace),
         requested_at=_requested_at(group, zone, trace),
         trace=trace.lines(),
@@ -117,7 +117,7 @@ def _procedure(group: OrderGroup, policy: SenderPolicy, trace: Trace) -> Code | 
     return found
 
 
-def _modality(group: OrderGroup, trace: Trace) -> str:
+def modality_of(group: OrderGroup, trace: Trace) -> str:
     """IPC-5 (a DICOM modality), else OBR-24 (table 0074, where senders also write DICOM modalities); else empty."""
     table = load("modalities")
     for segment in group.named("IPC"):
@@ -135,7 +135,7 @@ def _modality(group: OrderGroup, trace: Trace) -> str:
     return ""
 
 
-def _priority(group: OrderGroup, trace: Trace) -> Priority:
+def priority_of(group: OrderGroup, trace: Trace) -> Priority:
     """TQ1-9, else ORC-7.6, else OBR-27.6, else OBR-5 (table 0485, or a word); of repetitions the most urgent; else routine."""
     sources: Sequence[tuple[list[Located], int, int]] = (
         (group.named("TQ1"), 9, 1),
