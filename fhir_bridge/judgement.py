@@ -7,7 +7,7 @@ for a sender in enhanced mode. A message is mapped here, so that an AE has its p
 from dataclasses import dataclass, replace
 
 from fhir_bridge.content import EVENTS, read_content
-from fhir_bridge.journal import JournalEntry, JournalPage, MessageKey, MessageState
+from fhir_bridge.journal import JournalEntry, JournalPage, MessageKey, MessageState, StoredMessage
 from fhir_bridge.outcomes import (
     DATA_TYPE,
     INTERNAL,
@@ -20,11 +20,11 @@ from fhir_bridge.outcomes import (
     content_refused,
 )
 from fhir_bridge.senders import SenderRules, Senders
-from fhir_bridge.sequence import expected_after, judge_number, number_in, with_expected
+from fhir_bridge.sequence import expected_after, judge_number, with_expected
 from hl7_listener.batch import read_batch
 from hl7_listener.charset import CharsetNote
 from hl7_listener.connection import Received
-from hl7_listener.header import Header, content_hash, read_header
+from hl7_listener.header import Header, content_hash, is_fragment, read_header, sequence_number
 from hl7_listener.modes import accept_level, is_enhanced
 from hl7_listener.outcome import POSITIVE, Outcome
 from hl7_listener.refusal import MessageRefused
@@ -76,56 +76,70 @@ def _take_batch(received: Received, page: JournalPage, senders: Senders) -> Take
         return _take_one(replace(received, refusal=refused), page, senders)
     tolerances = received.tolerances + tuple(warning.code for warning in batch.warnings)
     parts = tuple(
-        _take_one(_alone(received, message.payload, tolerances), page, senders, batch=message.place)
-        for message in messages
+        _take_one(_alone(received, message.payload, tolerances, message.place), page, senders) for message in messages
     )
     return Taken(received, Outcome("AA"), parts=parts)
 
 
-def _alone(received: Received, payload: bytes, tolerances: tuple[str, ...]) -> Received:
+def _alone(received: Received, payload: bytes, tolerances: tuple[str, ...], batch: str) -> Received:
     """A message of a batch as if it had come in a block of its own."""
     header, refusal = None, None
     try:
         header = read_header(payload)
     except MessageRefused as error:
         refusal = error
-    return replace(received, payload=payload, header=header, refusal=refusal, tolerances=tolerances)
+    return replace(received, payload=payload, header=header, refusal=refusal, tolerances=tolerances, batch=batch)
 
 
-def _take_one(received: Received, page: JournalPage, senders: Senders, *, batch: str = "") -> Taken:
+def take_again(message: StoredMessage, page: JournalPage, senders: Senders) -> Taken:
+    """Judge a stored message anew, by the rules of today, as if it had never come; a person's replay."""
+    key = message.entry.key
+    received = Received(key.listener, message.entry.peer, message.entry.raw, None)
+    received = _alone(received, message.entry.raw, ("replayed",), message.entry.batch)
+    return _take_one(received, page, senders, replay_of=message.id)
+
+
+def _take_one(received: Received, page: JournalPage, senders: Senders, *, replay_of: int = 0) -> Taken:
     rules = senders.rules_for(received.listener, received.header)
-    judgement = judge(received, page, rules, batch)
-    message = page.add(judgement.entry) if judgement.entry else judgement.known
+    judgement = judge(received, page, rules, is_replay=bool(replay_of))
+    entry = replace(judgement.entry, replay_of=replay_of) if judgement.entry and replay_of else judgement.entry
+    message = page.add(entry) if entry else judgement.known
     applied = judgement.entry is None or judgement.entry.state is MessageState.ACCEPTED
-    waits = rules.waits_for_intake and applied and judgement.outcome.code in POSITIVE and bool(message) and not batch
+    waits = (
+        rules.waits_for_intake
+        and applied
+        and judgement.outcome.code in POSITIVE
+        and bool(message)
+        and not received.batch
+    )
     return Taken(received, _worded(judgement.outcome, received.header, rules), message, waits)
 
 
-def judge(received: Received, page: JournalPage, rules: SenderRules, batch: str = "") -> Judgement:
-    """By the words of original mode. Reads the journal for repeats, writes nothing.
-
-    `batch` is the message's place in one, which stands in for a missing MSH-10.
-    """
+def judge(received: Received, page: JournalPage, rules: SenderRules, *, is_replay: bool = False) -> Judgement:
+    """By the words of original mode. Reads the journal for repeats, writes nothing."""
     header = received.header
+    if received.crowded_out:
+        text = "too many unfinished messages at this moment"
+        return _refused(received, rules, Outcome("AR", INTERNAL, "", text, "message.crowded-out"))
     if received.oversize:
         text = "the message is larger than this listener takes"
-        return _refused(received, rules, Outcome("AR", INTERNAL, "", text, "message.too-large"), batch)
+        return _refused(received, rules, Outcome("AR", INTERNAL, "", text, "message.too-large"))
     if header is None:
         code, where = "hl7v2.no-header", "MSH"
         if received.refusal:
             code, where = received.refusal.code, received.refusal.where
-        return _refused(received, rules, Outcome("AR", SEGMENT_SEQUENCE, where, "no readable MSH segment", code), batch)
+        return _refused(received, rules, Outcome("AR", SEGMENT_SEQUENCE, where, "no readable MSH segment", code))
     if header.is_answer:  # never an ACK to an ACK
-        return Judgement(Outcome(""), _entry(received, rules, Outcome(""), MessageState.NO_EFFECT, batch))
-    known = page.find(_key(received, batch))
+        return Judgement(Outcome(""), _entry(received, rules, Outcome(""), MessageState.NO_EFFECT))
+    known = None if is_replay else page.find(_key(received))
     if known is not None:
         return Judgement(_again(known.entry, page, rules), None, known.id)
-    refusal = _unacceptable(header, rules, batch)
+    refusal = _unacceptable(received, header, rules)
     if refusal is not None:
-        return _refused(received, rules, refusal, batch)
-    if rules.sequence_numbers:
-        return _judge_in_sequence(received, header, page, rules, batch)
-    return _judge_content(received, header, page, rules, batch)
+        return _refused(received, rules, refusal)
+    if rules.sequence_numbers and not is_replay:
+        return _judge_in_sequence(received, header, page, rules)
+    return _judge_content(received, header, page, rules)
 
 
 def _again(known: JournalEntry, page: JournalPage, rules: SenderRules) -> Outcome:
@@ -135,43 +149,39 @@ def _again(known: JournalEntry, page: JournalPage, rules: SenderRules) -> Outcom
     return Outcome("AA", expected_sequence=expected_after(page.last_sequence_number(known.key)))
 
 
-def _judge_in_sequence(
-    received: Received, header: Header, page: JournalPage, rules: SenderRules, batch: str
-) -> Judgement:
-    number, last = number_in(header.sequence_number), page.last_sequence_number(_key(received, batch))
+def _judge_in_sequence(received: Received, header: Header, page: JournalPage, rules: SenderRules) -> Judgement:
+    number, last = sequence_number(header), page.last_sequence_number(_key(received))
     settled = judge_number(number, header.sequence_number, last)
     if settled is not None and settled.code not in POSITIVE:
-        return _refused(received, rules, settled, batch)
+        return _refused(received, rules, settled)
     if settled is not None:
-        return Judgement(settled, _entry(received, rules, settled, MessageState.NO_EFFECT, batch))
-    judgement = _judge_content(received, header, page, rules, batch)
+        return Judgement(settled, _entry(received, rules, settled, MessageState.NO_EFFECT))
+    judgement = _judge_content(received, header, page, rules)
     if judgement.entry is None or judgement.entry.state is MessageState.REFUSED:
         return judgement
     entry = replace(judgement.entry, sequence_number=number or None)
     return Judgement(with_expected(judgement.outcome, number, last), entry)
 
 
-def _judge_content(received: Received, header: Header, page: JournalPage, rules: SenderRules, batch: str) -> Judgement:
+def _judge_content(received: Received, header: Header, page: JournalPage, rules: SenderRules) -> Judgement:
     if (header.message_code, header.trigger_event) not in EVENTS:
         trace = (("message", "kept, but nothing here acts on its type"),)
-        return Judgement(Outcome("AA"), _entry(received, rules, Outcome("AA"), MessageState.NO_EFFECT, batch, trace))
+        return Judgement(Outcome("AA"), _entry(received, rules, Outcome("AA"), MessageState.NO_EFFECT, trace))
     try:
         content = read_content(received.payload, rules)
     except (MappingRefused, MessageRefused) as refused:
-        return _refused(received, rules, content_refused(refused.code, refused.where, refused.explanation), batch)
+        return _refused(received, rules, content_refused(refused.code, refused.where, refused.explanation))
     if rules.strict_charset and content.charset_note in _CONTRADICTIONS:
         text = "the bytes are not in the character set that is declared"
-        return _refused(
-            received, rules, Outcome("AE", DATA_TYPE, "MSH^1^18", text, "message.charset-contradicted"), batch
-        )
-    notes = _notes(received, header, page, rules, batch)
+        return _refused(received, rules, Outcome("AE", DATA_TYPE, "MSH^1^18", text, "message.charset-contradicted"))
+    notes = _notes(received, header, page, rules)
     if content.charset_note:
         notes += (f"charset-{content.charset_note}",)
-    entry = _entry(received, rules, Outcome("AA"), MessageState.ACCEPTED, batch, content.trace)
+    entry = _entry(received, rules, Outcome("AA"), MessageState.ACCEPTED, content.trace)
     return Judgement(Outcome("AA"), replace(entry, tolerances=entry.tolerances + notes))
 
 
-def _notes(received: Received, header: Header, page: JournalPage, rules: SenderRules, batch: str) -> tuple[str, ...]:
+def _notes(received: Received, header: Header, page: JournalPage, rules: SenderRules) -> tuple[str, ...]:
     """What was forgiven, beside the framing: for whoever looks after the sender."""
     notes = []
     if header.version not in VERSIONS:
@@ -180,15 +190,18 @@ def _notes(received: Received, header: Header, page: JournalPage, rules: SenderR
         notes.append("one-acknowledgement-condition")
     if not header.processing_id:
         notes.append("processing-id-empty")
-    if page.is_restarted(_key(received, batch)):
+    if page.is_restarted(_key(received)):
         notes.append("control-id-used-before")
     return tuple(notes)
 
 
-def _unacceptable(header: Header, rules: SenderRules, batch: str) -> Outcome | None:
+def _unacceptable(received: Received, header: Header, rules: SenderRules) -> Outcome | None:
     """HL7 v2.5.1 §2.9.2.1: reject on MSH-9, MSH-11, MSH-12; and no message without its control ID, and no part of one."""
-    if not header.control_id and not batch:
+    if not header.control_id and not received.batch:
         return Outcome("AR", REQUIRED_FIELD, "MSH^1^10", "message control ID missing", "message.control-id-missing")
+    if is_fragment(header, received.payload):
+        text = "a part of a message is not taken here: send it whole"
+        return Outcome("AR", SEGMENT_SEQUENCE, "MSH^1^14", text, "message.continuation")
     if not _takes_version(header.version, rules):
         return Outcome("AR", UNSUPPORTED_VERSION, "MSH^1^12", "unsupported version", "message.version-unsupported")
     if header.processing_id not in rules.processing_ids:
@@ -207,15 +220,15 @@ def _takes_version(version: str, rules: SenderRules) -> bool:
     return version in VERSIONS or rules.unknown_versions == "nearest"
 
 
-def _refused(received: Received, rules: SenderRules, outcome: Outcome, batch: str) -> Judgement:
+def _refused(received: Received, rules: SenderRules, outcome: Outcome) -> Judgement:
     """Kept for a person, never remembered as the answer: the same message is judged again when it comes again.
 
     Where the sender's queue stops at a refusal, it may be told AA all the same: then the message is only in our list.
     """
     is_permanent = outcome.application_code != "message.sequence-gap"
     if rules.permanent_refusals == "accept" and is_permanent and received.header is not None:
-        return Judgement(Outcome("AA"), _entry(received, rules, outcome, MessageState.REFUSED, batch))
-    return Judgement(outcome, _entry(received, rules, outcome, MessageState.REFUSED, batch))
+        return Judgement(Outcome("AA"), _entry(received, rules, outcome, MessageState.REFUSED))
+    return Judgement(outcome, _entry(received, rules, outcome, MessageState.REFUSED))
 
 
 def _worded(outcome: Outcome, header: Header | None, rules: SenderRules) -> Outcome:
@@ -239,12 +252,11 @@ def _entry(
     rules: SenderRules,
     outcome: Outcome,
     state: MessageState,
-    batch: str,
     trace: tuple[tuple[str, str], ...] = (),
 ) -> JournalEntry:
     header = received.header
     return JournalEntry(
-        key=_key(received, batch),
+        key=_key(received),
         raw=received.payload,
         peer=received.peer,
         message_type=header.message_type if header else "",
@@ -253,13 +265,13 @@ def _entry(
         sender=rules.name,
         tolerances=received.tolerances,
         trace=trace,
-        batch=batch,
+        batch=received.batch,
     )
 
 
-def _key(received: Received, batch: str) -> MessageKey:
+def _key(received: Received) -> MessageKey:
     digest, header = content_hash(received.payload), received.header
     if header is None:
-        return MessageKey(received.listener, "", "", batch, digest)
-    control_id = header.control_id or batch
+        return MessageKey(received.listener, "", "", received.batch, digest)
+    control_id = header.control_id or received.batch
     return MessageKey(received.listener, header.sending_application, header.sending_facility, control_id, digest)

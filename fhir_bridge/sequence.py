@@ -8,14 +8,6 @@ from hl7_listener.outcome import Outcome
 ANY = -1  # MSH-13 -1: whatever number comes next is taken
 
 
-def number_in(text: str) -> int | None:
-    """MSH-13 as a number, `000000001` too; None where it is none."""
-    try:
-        return int(text) if text.isascii() else None
-    except ValueError:
-        return None
-
-
 def expected_after(last: int | None) -> int:
     """MSA-4: the number that must come next; -1 where none came yet, or the sender asked to start anew."""
     return ANY if last is None or last == ANY else last + 1

@@ -58,6 +58,12 @@ class SqlStore:
         with self._database.reading() as connection:
             return {row.message: effect_of(row) for row in connection.execute(query)}
 
+    def failed_effects(self, limit: int = 100) -> tuple[Effect, ...]:
+        e = t.effect.c
+        query = select(t.effect).where(e.answer != "AA").order_by(e.message.desc()).limit(limit)
+        with self._database.reading() as connection:
+            return tuple(effect_of(row) for row in connection.execute(query))
+
     def intake_position(self) -> int:
         with self._database.reading() as connection:
             return connection.execute(select(func.max(t.effect.c.message))).scalar() or 0

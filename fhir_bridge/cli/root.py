@@ -13,7 +13,7 @@ VERBS = {
     "jobs": ("fhir_bridge.cli.jobs", "jobs"),
     "messages": ("fhir_bridge.cli.messages", "messages"),
     "models": ("fhir_bridge.cli.models", "models"),
-    "send": ("fhir_bridge.cli.messages", "send"),
+    "send": ("fhir_bridge.cli.send", "send"),
     "serve": ("fhir_bridge.cli.serve", "serve"),
     "subscribe": ("fhir_bridge.cli.subscribe", "subscribe"),
 }

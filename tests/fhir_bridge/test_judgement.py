@@ -7,7 +7,7 @@ import pytest
 
 from fhir_bridge.adapters.in_memory.journal import InMemoryJournal
 from fhir_bridge.journal import MessageState, StoredMessage
-from fhir_bridge.judgement import Taken, own_trouble, take
+from fhir_bridge.judgement import Taken, own_trouble, take, take_again
 from fhir_bridge.senders import SenderRules, Senders
 from hl7_listener.connection import Received
 from hl7_listener.header import read_header
@@ -319,3 +319,36 @@ def test_a_batch_sent_again_is_kept_once(door: Door) -> None:
 def test_a_batch_that_cannot_be_read_is_refused_whole(door: Door) -> None:
     taken = door.take("BHS|^~\\&|RIS\rPID|1\r")
     assert (taken.outcome.code, taken.parts, door.states()) == ("AR", (), ["refused"])
+
+
+# item 11: continuation
+
+
+@pytest.mark.parametrize("fields", [{"msh14": "CONT-2"}, {"dsc": "CONT-2"}])
+def test_a_part_of_a_message_never_starts_anything(door: Door, fields: dict[str, str]) -> None:
+    dsc = fields.pop("dsc", "")
+    message = an_order(**fields) + (f"DSC|{dsc}\r" if dsc else "")
+    outcome = door.take(message).outcome
+    assert (outcome.code, outcome.application_code, door.states()) == ("AR", "message.continuation", ["refused"])
+
+
+# messages replay: a person puts a message in again
+
+
+def test_a_replay_is_judged_by_the_rules_of_today_as_an_entry_of_its_own(door: Door) -> None:
+    door.take(an_order(msh11="T"))
+    door.rules = replace(DEFAULT, processing_ids=frozenset({"T"}))
+    refused = door.journal.message(1)
+    assert refused
+    with door.journal.transaction() as page:
+        taken = take_again(refused, page, Senders(door.rules))
+    assert (taken.outcome.code, taken.message, door.kept()[1].entry.replay_of) == ("AA", 2, 1)
+
+
+def test_a_replay_of_a_message_that_was_taken_is_applied_again(door: Door) -> None:
+    door.take(an_order())
+    accepted = door.journal.message(1)
+    assert accepted
+    with door.journal.transaction() as page:
+        take_again(accepted, page, Senders(door.rules))
+    assert door.states() == ["accepted", "accepted"]

@@ -206,6 +206,10 @@ class InMemoryStore:
     def effects(self, messages: Sequence[int]) -> dict[int, Effect]:
         return {number: self.state.effects[number] for number in messages if number in self.state.effects}
 
+    def failed_effects(self, limit: int = 100) -> tuple[Effect, ...]:
+        failed = [effect for _, effect in sorted(self.state.effects.items()) if effect.outcome.code != "AA"]
+        return tuple(reversed(failed))[:limit]
+
     def intake_position(self) -> int:
         return max(self.state.effects, default=0)
 

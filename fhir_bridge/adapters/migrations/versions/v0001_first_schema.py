@@ -30,6 +30,7 @@ def _messages() -> None:
         sa.Column("warnings", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("message"),
     )
+    op.create_index("effect_answer", "effect", ["answer", "message"], unique=False)
     op.create_table(
         "reply",
         sa.Column("id", sa.Integer(), nullable=False),
