@@ -44,6 +44,7 @@ class OrderGroup:
     """The segments of one order. `shares_orc` where one ORC has several OBR: then OBR's own numbers tell them apart."""
 
     patient: Located | None
+    visit: Located | None = None  # PV1
     orc: Located | None = None
     obr: Located | None = None
     shares_orc: bool = False
@@ -61,19 +62,22 @@ def groups_of(message: MessageView) -> tuple[OrderGroup, ...]:
     """The order groups in their order; none where the message has neither ORC nor OBR."""
     groups: list[OrderGroup] = []
     patient: Located | None = None
+    visit: Located | None = None
     current: OrderGroup | None = None
     counts: Counter[str] = Counter()
     for segment in message.segments:
         counts[segment.name] += 1
         here = Located(segment, counts[segment.name])
         if here.name == "PID":
-            patient, current = here, None
+            patient, visit, current = here, None, None
+        elif here.name == "PV1" and current is None:
+            visit = here
         elif here.name == "ORC":
-            current = OrderGroup(patient, orc=here)
+            current = OrderGroup(patient, visit, orc=here)
             groups.append(current)
         elif here.name == "OBR":
             if current is None or current.obr is not None:
-                current = _further_order(patient, current)
+                current = _further_order(patient, visit, current)
                 groups.append(current)
             current.obr = here
         elif current is not None:
@@ -81,9 +85,9 @@ def groups_of(message: MessageView) -> tuple[OrderGroup, ...]:
     return tuple(groups)
 
 
-def _further_order(patient: Located | None, before: OrderGroup | None) -> OrderGroup:
+def _further_order(patient: Located | None, visit: Located | None, before: OrderGroup | None) -> OrderGroup:
     """An order opened by an OBR: under the ORC before it, if there is one."""
     if before is None or before.orc is None:
-        return OrderGroup(patient)
+        return OrderGroup(patient, visit)
     before.shares_orc = True
-    return OrderGroup(patient, orc=before.orc, shares_orc=True)
+    return OrderGroup(patient, visit, orc=before.orc, shares_orc=True)

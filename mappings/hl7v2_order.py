@@ -5,6 +5,7 @@ One Order per OBR, or per ORC that has none. Where we deviate from the v2-to-FHI
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, tzinfo
 
 from mappings import code_system
@@ -14,7 +15,7 @@ from mappings.hl7v2_datatypes import coded, offset, timestamp
 from mappings.hl7v2_groups import Located, OrderGroup, groups_of
 from mappings.hl7v2_message import MessageView
 from mappings.hl7v2_order_keys import SenderPolicy, accession, order_number, study_instance_uid
-from mappings.hl7v2_pid import identity_of, zone_of
+from mappings.hl7v2_pid import identity_of, number_of, sent_at, zone_of
 from mappings.order import Order, OrderControl, PatientIdentity, Priority
 from mappings.refusal import MappingRefused
 from mappings.trace import Trace
@@ -39,7 +40,9 @@ def orders_from(message: MessageView, policy: SenderPolicy) -> tuple[Order, ...]
     if not groups:
         raise MappingRefused("order.group-missing", "ORC^1", "the message has neither ORC nor OBR")
     zone = zone_of(message, policy)
-    return tuple(_order(group, policy, zone) for group in groups)
+    as_of = sent_at(message, zone)
+    orders = (_order(group, policy, zone) for group in groups)
+    return tuple(replace(order, patient=replace(order.patient, as_of=as_of)) for order in orders)
 
 
 def _order(group: OrderGroup, policy: SenderPolicy, zone: tzinfo) -> Order:
@@ -67,6 +70,8 @@ def _read(group: OrderGroup, control: OrderControl, policy: SenderPolicy, zone: 
         priority=priority_of(group, trace),
         reason=_reason(group, trace),
         requested_at=_requested_at(group, zone, trace),
+        account=number_of(group.patient, 18, policy),
+        visit=number_of(group.visit, 19, policy),
         trace=trace.lines(),
     )
     if not order.keys():

@@ -14,7 +14,7 @@ from mappings.hl7v2_datatypes import composite_identifiers, offset, timestamp
 from mappings.hl7v2_groups import Located
 from mappings.hl7v2_message import MessageView
 from mappings.hl7v2_order_keys import SenderPolicy
-from mappings.hl7v2_pid import identity_of, zone_of
+from mappings.hl7v2_pid import identity_of, number_of, sent_at, zone_of
 from mappings.order import Identifier, PatientIdentity
 from mappings.refusal import MappingRefused
 from mappings.trace import Trace
@@ -135,16 +135,12 @@ def _trigger(message: MessageView, trace: Trace) -> str:
 def _at(message: MessageView, policy: SenderPolicy, trace: Trace) -> datetime | None:
     """EVN-2, when the event was recorded, else MSH-7, when the message was written."""
     zone = zone_of(message, policy)
-    for name, position in (("EVN", 2), ("MSH", 7)):
-        for segment in message.segments:
-            text = segment.value(position).strip() if segment.name == name else ""
-            if found := timestamp(text, zone):
-                trace.note(
-                    "patient.at",
-                    f"{name}^1^{position}: {'its own offset' if offset(text) else 'in the zone of the message'}",
-                )
-                return found
-    return None
+    recorded = next((s.value(2).strip() for s in message.segments if s.name == "EVN"), "")
+    if found := timestamp(recorded, zone):
+        trace.note("patient.at", f"EVN^1^2: {'its own offset' if offset(recorded) else 'in the zone of the message'}")
+        return found
+    trace.note("patient.at", "MSH^1^7: EVN-2 is no time")
+    return sent_at(message, zone)
 
 
 def _groups(message: MessageView) -> list[_Group]:
@@ -173,10 +169,10 @@ def _change(change: PatientChange, group: _Group, merge: Located | None, policy:
         change,
         patient=replace(_led_by(patient, group.pid, now, policy), as_of=change.at),
         prior=prior,
-        account=_number(group.pid, 18, policy),
-        prior_account=_number(merge, 3, policy),
-        visit=_number(group.visit, 19, policy),
-        prior_visit=_number(merge, 5, policy),
+        account=number_of(group.pid, 18, policy),
+        prior_account=number_of(merge, 3, policy),
+        visit=number_of(group.visit, 19, policy),
+        prior_visit=number_of(merge, 5, policy),
         trace=change.trace + trace.lines(),
     )
 
@@ -210,13 +206,6 @@ def _led_by(patient: PatientIdentity, pid: Located, position: int, policy: Sende
     """With the numbers of PID-2 or PID-4 first, where the event is about these; those of PID-3 lead already."""
     leading = composite_identifiers(pid, position, policy.authorities) if position != 3 else ()
     return replace(patient, identifiers=tuple(dict.fromkeys((*leading, *patient.identifiers))))
-
-
-def _number(segment: Located | None, position: int, policy: SenderPolicy) -> Identifier | None:
-    """An account or a visit: no key of ours, so a null is as good as nothing."""
-    if segment is None or not segment.text(position):
-        return None
-    return next(iter(composite_identifiers(segment, position, policy.authorities)), None)
 
 
 @contextmanager

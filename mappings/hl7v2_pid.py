@@ -1,11 +1,11 @@
 """Who a PID segment is about, and when a message says so (HL7 v2.5.1 §3.4.2; MSH-7). The same for orders and for ADT."""
 
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from zoneinfo import ZoneInfo
 
 from mappings import code_system
 from mappings.code_table import load
-from mappings.hl7v2_datatypes import composite_identifiers, day, offset
+from mappings.hl7v2_datatypes import composite_identifiers, day, offset, timestamp
 from mappings.hl7v2_groups import Located
 from mappings.hl7v2_message import MessageView
 from mappings.hl7v2_order_keys import SenderPolicy
@@ -19,6 +19,18 @@ def zone_of(message: MessageView, policy: SenderPolicy) -> tzinfo:
         if segment.name == "MSH":
             return offset(segment.value(7)) or ZoneInfo(policy.time_zone)
     return ZoneInfo(policy.time_zone)
+
+
+def sent_at(message: MessageView, zone: tzinfo) -> datetime | None:
+    """MSH-7, when the message was written; None where it is no time."""
+    return next((timestamp(s.value(7).strip(), zone) for s in message.segments if s.name == "MSH"), None)
+
+
+def number_of(segment: Located | None, position: int, policy: SenderPolicy) -> Identifier | None:
+    """An account (PID-18) or visit number (PV1-19), the first one. It is no key of ours: a null is as good as nothing."""
+    if segment is None or not segment.text(position):
+        return None
+    return next(iter(composite_identifiers(segment, position, policy.authorities)), None)
 
 
 def identity_of(pid: Located, policy: SenderPolicy, trace: Trace) -> PatientIdentity:
