@@ -8,9 +8,10 @@ from hl7_listener.message import Message, Segment
 from hl7_listener.outcome import OrderAnswer
 from mappings.hl7v2_groups import Located, OrderGroup, groups_of
 from mappings.hl7v2_order import ORDER_EVENTS, orders_from
+from mappings.hl7v2_patient import PATIENT_EVENTS, PatientChange, patient_changes_from
 from mappings.order import Order
 
-EVENTS = ORDER_EVENTS
+EVENTS = ORDER_EVENTS | PATIENT_EVENTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,18 +19,22 @@ class Content:
     """`orders` in the order of their groups, or `changes`. `charset_note`: why the message was not taken at its MSH-18's word."""
 
     orders: tuple[Order, ...] = ()
+    changes: tuple[PatientChange, ...] = ()
     charset_note: str = ""
 
     @property
     def trace(self) -> tuple[tuple[str, str], ...]:
         """Which element came from which field by which rule, free of values."""
-        return tuple(line for part in self.orders for line in part.trace)
+        traces = [order.trace for order in self.orders] + [change.trace for change in self.changes]
+        return tuple(line for trace in traces for line in trace)
 
 
 def read_content(raw: bytes, rules: SenderRules) -> Content:
     """Raises MessageRefused and MappingRefused, with the place. The caller has checked the type against `EVENTS`."""
     message = Message(raw, rules.charset_default)
-    return Content(orders=orders_from(message, rules.mapping), charset_note=message.charset_note)
+    if (message.header.message_code, message.header.trigger_event) in ORDER_EVENTS:
+        return Content(orders=orders_from(message, rules.mapping), charset_note=message.charset_note)
+    return Content(changes=patient_changes_from(message, rules.mapping), charset_note=message.charset_note)
 
 
 def order_answers(raw: bytes, rules: SenderRules, controls: tuple[str, ...]) -> tuple[OrderAnswer, ...]:

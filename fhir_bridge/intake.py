@@ -10,6 +10,7 @@ from fhir_bridge.errors import Classified, Disposition, Unavailable, attempt
 from fhir_bridge.journal import Effect, MessageJournal, Reply, StoredMessage
 from fhir_bridge.order_intake import UNKNOWN, accept_order
 from fhir_bridge.outcomes import INTERNAL, content_refused
+from fhir_bridge.patient_intake import apply_patient_change
 from fhir_bridge.ports import Clock, JobStore, Ledger
 from fhir_bridge.senders import SenderRules, Senders
 from hl7_listener.header import read_header
@@ -84,7 +85,10 @@ class Intake:
 def apply_message(ledger: Ledger, message: StoredMessage, rules: SenderRules) -> Effect:
     """The effect of one message. Raises MappingRefused, MessageRefused where it has none; the caller rolls back to its savepoint."""
     content = read_content(message.entry.raw, rules)
-    effect = _apply_orders(ledger, message, content, rules)
+    if content.orders:
+        effect = _apply_orders(ledger, message, content, rules)
+    else:
+        effect = _apply_changes(ledger, message, content)
     return replace(effect, jobs=tuple(dict.fromkeys(effect.jobs)), warnings=tuple(dict.fromkeys(effect.warnings)))
 
 
@@ -100,6 +104,12 @@ def _apply_orders(ledger: Ledger, message: StoredMessage, content: Content, rule
     return Effect(
         message.id, Outcome("AA", orders=answers), jobs, tuple(each.warning for each in taken if each.warning)
     )
+
+
+def _apply_changes(ledger: Ledger, message: StoredMessage, content: Content) -> Effect:
+    taken = [apply_patient_change(ledger, change) for change in content.changes]
+    jobs = tuple(job for each in taken for job in each.jobs)
+    return Effect(message.id, Outcome("AA"), jobs, tuple(slug for each in taken for slug in each.warnings))
 
 
 def _inside_savepoint(ledger: Ledger, message: StoredMessage, rules: SenderRules) -> Effect:

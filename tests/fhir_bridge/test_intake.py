@@ -113,7 +113,7 @@ def test_the_same_order_in_another_message_touches_the_same_job(door: Door) -> N
     [
         ("hello", 100, "MSH"),
         ("", 100, "MSH"),
-        (an_orm(message_type="ADT^A01"), 200, "MSH^1^9"),
+        (an_orm(message_type="SIU^S12"), 200, "MSH^1^9"),
         (an_orm(message_type="ORM^O02"), 201, "MSH^1^9"),
         (an_orm(processing="T"), 202, "MSH^1^11"),
         (an_orm(version="3.0"), 203, "MSH^1^12"),
