@@ -12,6 +12,7 @@ from fhir_bridge.senders import SenderRules, Senders
 from hl7_listener.connection import Received
 from hl7_listener.header import read_header
 from hl7_listener.refusal import MessageRefused
+from tests.support.er7_orders import a_batch, an_order
 from tests.support.frozen_clock import FrozenClock
 
 DEFAULT = SenderRules()
@@ -51,37 +52,6 @@ class Door:
 @pytest.fixture
 def door(clock: FrozenClock) -> Door:
     return Door(clock)
-
-
-def an_order(control_id: str = "M1", **fields: str) -> str:
-    """An ORM^O01; `fields` are `msh9`, `msh11` and so on, `control` ORC-1."""
-    msh = [
-        "MSH",
-        "^~\\&",
-        "RIS",
-        "HOSP",
-        "AI",
-        "HOSP",
-        "20260302093000",
-        "",
-        "ORM^O01^ORM_O01",
-        control_id,
-        "P",
-        "2.5.1",
-    ]
-    msh += [""] * 7
-    for name, value in fields.items():
-        if name.startswith("msh"):
-            msh[int(name[3:]) - 1] = value
-    return "\r".join(
-        (
-            "|".join(msh).rstrip("|"),
-            "PID|1||CANARY-1^^^HOSP^MR||CANARY^ZEBRA||20220304|F",
-            f"ORC|{fields.get('control', 'NW')}|CANARY-P1^RIS|||||||20260302093000",
-            "OBR|1|CANARY-P1^RIS||XCH^Chest^L||||||||||||||CANARY-A1",
-            "",
-        )
-    )
 
 
 # item 9: what repeats a kept message gets the same answer and is not kept twice
@@ -285,18 +255,6 @@ def test_the_trace_says_which_field_an_element_came_from(door: Door) -> None:
 
 
 # item 24: batches
-
-
-def a_batch(*messages: str) -> str:
-    return "\r".join(
-        (
-            "FHS|^~\\&|RIS|HOSP",
-            "BHS|^~\\&|RIS|HOSP|AI|HOSP|20260302||||B7",
-            "".join(messages) + f"BTS|{len(messages)}",
-            "FTS|1",
-            "",
-        )
-    )
 
 
 def test_each_message_of_a_batch_is_taken_on_its_own(door: Door) -> None:

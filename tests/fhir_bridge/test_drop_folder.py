@@ -1,0 +1,114 @@
+"""Files put into a folder, with a journal's twin behind it."""
+
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+
+from fhir_bridge.adapters.in_memory.journal import InMemoryJournal
+from fhir_bridge.drop_folder import DropFolder
+from fhir_bridge.judgement import take
+from fhir_bridge.senders import SenderRules, Senders
+from hl7_listener.connection import Received
+from hl7_listener.outcome import Outcome
+from tests.support.er7_orders import a_batch, an_order
+from tests.support.frozen_clock import FrozenClock
+
+
+class Door:
+    """Judges at once, like the journal's writer; `trouble` while the journal cannot."""
+
+    def __init__(self, clock: FrozenClock) -> None:
+        self.journal = InMemoryJournal(clock)
+        self.trouble = False
+
+    def accept(self, received: Received) -> "Future[Outcome]":
+        future: Future[Outcome] = Future()
+        with self.journal.transaction() as page:
+            outcome = Outcome("AR", 207) if self.trouble else take(received, page, Senders(SenderRules())).outcome
+        future.set_result(outcome)
+        return future
+
+
+@pytest.fixture
+def door(clock: FrozenClock) -> Door:
+    return Door(clock)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("taken", "refused", "incomplete"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def drop(folder: Path, name: str, content: str) -> None:
+    (folder / name).write_bytes(content.encode())
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_file_that_was_taken_lies_beside_its_answer(door: Door, folder: Path) -> None:
+    drop(folder, "a.hl7", an_order("M1"))
+    DropFolder(folder, door.accept).take_all()
+    assert files(folder) == ["taken/a.ack", "taken/a.hl7"]
+    assert b"MSA|AA|M1" in (folder / "taken" / "a.ack").read_bytes()
+
+
+# item 24: batches as files
+
+
+def test_each_message_of_a_batch_file_is_kept_and_answered_on_its_own(door: Door, folder: Path) -> None:
+    drop(folder, "b.hl7", a_batch(an_order("M1"), an_order("", control="XO")))
+    DropFolder(folder, door.accept).take_all()
+    assert [message.entry.key.control_id for message in door.journal.messages()] == ["B7#2", "M1"]
+    assert (folder / "taken" / "b.ack").read_bytes().count(b"\rMSA|AA") == 2
+
+
+def test_one_refused_message_puts_the_file_with_the_refused(door: Door, folder: Path) -> None:
+    drop(folder, "b.hl7", a_batch(an_order("M1"), an_order("M2", control="QQ")))
+    DropFolder(folder, door.accept).take_all()
+    assert files(folder) == ["refused/b.ack", "refused/b.hl7"]
+
+
+def test_a_file_whose_end_is_missing_is_taken_and_put_aside(door: Door, folder: Path) -> None:
+    drop(folder, "b.hl7", a_batch(an_order("M1")).removesuffix("FTS|1\r"))
+    DropFolder(folder, door.accept).take_all()
+    assert (files(folder), len(door.journal.messages())) == (["incomplete/b.ack", "incomplete/b.hl7"], 1)
+
+
+def test_a_file_that_is_no_hl7_is_refused_and_kept(door: Door, folder: Path) -> None:
+    drop(folder, "c.hl7", "CANARY")
+    DropFolder(folder, door.accept).take_all()
+    assert (files(folder), [m.entry.state for m in door.journal.messages()]) == (
+        ["refused/c.ack", "refused/c.hl7"],
+        ["refused"],
+    )
+
+
+def test_a_file_stays_while_the_journal_cannot(door: Door, folder: Path) -> None:
+    drop(folder, "a.hl7", an_order())
+    door.trouble = True
+    DropFolder(folder, door.accept).take_all()
+    waiting = files(folder)
+    door.trouble = False
+    DropFolder(folder, door.accept).take_all()
+    assert (waiting, files(folder)) == (["a.hl7"], ["taken/a.ack", "taken/a.hl7"])
+
+
+def test_a_file_read_again_after_a_crash_is_taken_once(door: Door, folder: Path) -> None:
+    for _ in range(2):
+        drop(folder, "a.hl7", an_order())
+        DropFolder(folder, door.accept).take_all()
+    assert (len(door.journal.messages()), files(folder)) == (
+        1,
+        ["taken/a-2.ack", "taken/a-2.hl7", "taken/a.ack", "taken/a.hl7"],
+    )
+
+
+def test_a_file_under_another_name_is_left_alone(door: Door, folder: Path) -> None:
+    drop(folder, "a.hl7.part", an_order())
+    DropFolder(folder, door.accept).take_all()
+    assert (files(folder), door.journal.messages()) == (["a.hl7.part"], ())
