@@ -69,10 +69,11 @@ def full_url(kind: str, system: str, value: str) -> str:
 
 def condition(system: str, value: str) -> str:
     """The search that finds a resource by our identifier: `identifier=system%7Cvalue`, percent-encoded (RFC 3986 §2.1)."""
-    return "identifier=" + _percent_encoded(f"{system}|{value}")
+    return "identifier=" + percent_encoded(f"{system}|{value}")
 
 
-def _percent_encoded(text: str) -> str:
+def percent_encoded(text: str) -> str:
+    """Text as part of a URL (RFC 3986 §2.1)."""
     return "".join(chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in text.encode())
 
 

@@ -38,11 +38,17 @@ def _require_distinct(bundle: Json) -> None:
 
 
 def _require_links(bundle: Json) -> None:
-    """A reference is `Type/id`, or names an entry of this bundle: HAPI refuses absolute URLs and unknown `urn:uuid:`."""
-    known = {entry.get("fullUrl") for entry in bundle.get("entry", [])}
-    for path, reference in _references(bundle, "Bundle"):
-        if reference not in known and not is_relative_reference(reference):
-            raise MappingRefused("report.fhir-invalid", path, "a reference must be Type/id or an entry of the bundle")
+    """A reference is `Type/id`, names an entry of this bundle or a contained resource: HAPI refuses absolute URLs and unknown `urn:uuid:`."""
+    entries = bundle.get("entry", [])
+    known = {entry.get("fullUrl") for entry in entries}
+    for number, entry in enumerate(entries):
+        resource = entry.get("resource", {})
+        contained = {f"#{part.get('id')}" for part in resource.get("contained", [])}
+        for path, reference in _references(resource, f"Bundle.entry.{number}.resource"):
+            if reference not in known | contained and not is_relative_reference(reference):
+                raise MappingRefused(
+                    "report.fhir-invalid", path, "a reference must be Type/id or an entry of the bundle"
+                )
 
 
 def _references(value: Any, path: str) -> Iterator[tuple[str, str]]:

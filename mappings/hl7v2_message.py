@@ -18,6 +18,9 @@ class SegmentView(Protocol):
     def value(self, field: int, component: int = 1, subcomponent: int = 1, repetition: int = 1) -> str:
         """Decoded, unescaped text; empty where missing; `NULL` where the sender wrote two double quotes."""
 
+    def text(self, field: int, repetition: int = 1) -> str:
+        """A repetition as one text: for free text, where senders leave component separators unescaped."""
+
 
 class MessageView(Protocol):
     """A whole message."""

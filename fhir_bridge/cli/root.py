@@ -8,14 +8,17 @@ import click
 VERBS = {
     "analyze": ("fhir_bridge.cli.analyze", "analyze"),
     "check": ("fhir_bridge.cli.setup", "check"),
+    "convert": ("fhir_bridge.cli.convert", "convert"),
     "demo": ("fhir_bridge.cli.demo", "demo"),
     "init": ("fhir_bridge.cli.setup", "init"),
     "jobs": ("fhir_bridge.cli.jobs", "jobs"),
+    "listen": ("fhir_bridge.cli.listen", "listen"),
     "messages": ("fhir_bridge.cli.messages", "messages"),
     "models": ("fhir_bridge.cli.models", "models"),
     "send": ("fhir_bridge.cli.send", "send"),
     "serve": ("fhir_bridge.cli.serve", "serve"),
     "subscribe": ("fhir_bridge.cli.subscribe", "subscribe"),
+    "work": ("fhir_bridge.cli.serve", "work"),
 }
 
 
