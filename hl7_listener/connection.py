@@ -1,104 +1,81 @@
-"""One MLLP connection on the event loop: frames in, answers out in the order of the frames (MLLP Release 1).
+"""One MLLP connection on the event loop: bytes in, answers out (MLLP Release 1).
 
 A peer may send the next message before it has the answer to the last. Answers keep the order; a peer that runs too far ahead, or
 does not read its answers, is slowed down by not being read, never by dropping a message.
 """
 
 import asyncio
-import secrets
 import socket
-from collections import deque
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Protocol, cast
 
-from hl7_listener.acknowledgement import Outcome, acknowledge
-from hl7_listener.framing import Decoder, Discarded, Frame, FramingEvent, Oversize, frame
-from hl7_listener.header import Header, read_header
-from hl7_listener.policy import ListenerPolicy
-from hl7_listener.refusal import MessageRefused
-from hl7_listener.traffic import Traffic
+from hl7_listener.answering import Answer
+from hl7_listener.conversation import Acceptor, Conversation, Received, Shared
+from hl7_listener.framing import Decoder, FramingEvent
+from hl7_listener.traffic import PeerTraffic
 
+__all__ = ["Acceptor", "Answer", "Connection", "Owner", "Received", "Shared"]
 
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A message as it came. `header` is None where it cannot be read, and `refusal` says why.
-
-    Of an oversize message `payload` is only the first bytes. `tolerances` are names of `hl7_listener.framing.Tolerance`.
-    """
-
-    listener: str
-    peer: str
-    payload: bytes = field(repr=False)
-    header: Header | None
-    refusal: MessageRefused | None = None
-    tolerances: tuple[str, ...] = ()
-    oversize: bool = False
+_KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 8}  # a dead peer is found in three minutes
 
 
 class Owner(Protocol):
-    """Who opened the connection and knows the acceptor: the listener."""
+    """Who opened the connection: the listener."""
 
-    def opened(self, connection: "Connection") -> bool: ...
+    def opened(self, connection: "Connection") -> None: ...
 
     def closed(self, connection: "Connection") -> None: ...
 
-    def answer(self, received: Received) -> "asyncio.Task[Outcome]": ...
 
+class Connection(asyncio.BufferedProtocol):
+    """The server's end of one connection, on the loop's thread.
 
-@dataclass(frozen=True, slots=True)
-class _Pending:
-    """A message that waits for its outcome."""
+    What there is to do is done in `_proceed`, a callback of its own: an acceptor that raises there is our bug and is reported by the
+    loop, where in `buffer_updated` it would also end the connection.
+    """
 
-    header: Header | None
-    outcome: "asyncio.Task[Outcome]"
-
-
-class Connection(asyncio.Protocol):
-    """The server's end of one connection. Everything happens on the loop's thread."""
-
-    def __init__(self, policy: ListenerPolicy, owner: Owner, traffic: Traffic) -> None:
-        self._policy = policy
+    def __init__(self, shared: Shared, owner: Owner, traffic: PeerTraffic, host: str, port: int) -> None:
+        self.host = host
+        self._policy = shared.policy
+        self._memory = shared.memory
+        self._buffer = shared.buffer
         self._owner = owner
         self._traffic = traffic
-        self._decoder = Decoder(policy.max_message_bytes)
-        self._waiting: deque[FramingEvent] = deque()  # read, but not yet given to the acceptor
-        self._pending: deque[_Pending] = deque()  # given to the acceptor, in the order of the frames
+        self._decoder = Decoder(self._policy.max_message_bytes, bare_messages=self._policy.bare_messages)
+        self._unfinished_bytes = 0
+        self._messages = Conversation(shared, traffic, f"{host}:{port}", lambda: shared.wakeup(self))
+        self._is_scheduled = False
+        self._is_reading = True
         self._is_last = False  # nothing more is read: close after the last answer
         self._write_blocked_since: float | None = None
         self._block_open_since: float | None = None
         self._loop = asyncio.get_running_loop()
         self._last_active = self._loop.time()
         self._transport: asyncio.Transport
-        self._peer = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # a stream server gets no other kind
-        if not self._owner.opened(self):
-            self._is_last = True
-            self._transport.abort()
-            return
-        host, port = (transport.get_extra_info("peername") or ("", 0))[:2]
-        self._peer = f"{host}:{port}"
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = transport.get_extra_info("socket")
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, seconds in _KEEPALIVE.items():
+            if hasattr(socket, name):
+                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
+        self._owner.opened(self)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """One for all connections of the listener: to make one for each read costs more than the rest of it."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         if self._is_last:
-            self._traffic.discarded["after-close"] += len(data)
+            self._traffic.discarded["after-close"] += nbytes
             return
         self._last_active = self._loop.time()
-        events = self._decoder.feed(data)
-        if events or not self._decoder.is_open:
-            self._block_open_since = None
-        if self._decoder.is_open and self._block_open_since is None:
-            self._block_open_since = self._last_active
-        self._waiting.extend(events)
-        self._proceed()
+        self._take_in(self._decoder.feed(bytes(self._buffer[:nbytes])))
 
     def eof_received(self) -> bool:
         """The peer sends no more, but may still read: answer what it sent. TLS knows no half-open connection."""
-        self._finish_reading()
+        self.drain()
         return self._transport.can_write_eof()
 
     def pause_writing(self) -> None:
@@ -106,66 +83,129 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._write_blocked_since = None
-        self._proceed()
+        self.go_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """What was given to the acceptor stays its own; the peer will ask again and get the same answer."""
         if not self._is_last:
-            self._is_last = True
-            self._note_discarded(self._decoder.end())
-        self._waiting.clear()
+            self._stop_reading()
+        self._messages.drop_waiting("connection-lost")
+        self._memory.forget(self)
         self._owner.closed(self)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way: no message, no part of one, and the end is not near either."""
+        return self._messages.is_over and not (self._decoder.is_open or self.is_ending)
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether nothing more is read."""
+        return self._is_last
 
     def drain(self) -> None:
         """Read nothing more, answer what was read, close."""
-        if not self._transport.is_closing():
-            self._finish_reading()
+        if not self._is_last:
+            self._stop_reading()
+            self.go_on()
+
+    def end(self, reason: str) -> None:
+        """Drain for a reason that is counted."""
+        self._traffic.closed[reason] += 1
+        self.drain()
 
     def abort(self) -> None:
         """Close at once."""
         self._transport.abort()
 
+    def go_on(self) -> None:
+        """Do what there is to do, soon."""
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.call_soon(self._proceed)
+
+    def crowd_out(self) -> None:
+        """Keep only the head of the open block: there is no memory for the rest."""
+        self._traffic.crowded_out += 1
+        self._decoder.crowd_out()
+        self._note_unfinished()
+
     def check_time(self, now: float) -> None:
-        """Apply the limits of the policy; called again and again by the server."""
+        """Apply the limits of the policy; called again and again by the listener."""
         policy = self._policy
         if _is_over(self._write_blocked_since, policy.write_timeout_seconds, now):
             self._traffic.closed["write-timeout"] += 1
             self.abort()
-        elif self._is_last:
-            return
-        elif self._has_room and _is_over(self._block_open_since, policy.max_partial_age_seconds, now):
-            self._time_out("partial-timeout")
-        elif not (self._pending or self._waiting) and _is_over(self._last_active, policy.idle_timeout_seconds, now):
-            self._time_out("idle-timeout")
+        elif self._is_reading and _is_over(self._block_open_since, policy.max_partial_age_seconds, now):
+            self.end("partial-timeout")
+        elif self.is_idle and _is_over(self._last_active, policy.idle_timeout_seconds, now):
+            self.end("idle-timeout")
 
-    def _time_out(self, reason: str) -> None:
-        self._traffic.closed[reason] += 1
-        self._finish_reading()
+    def _take_in(self, events: list[FramingEvent]) -> None:
+        is_open = self._decoder.is_open
+        if events or not is_open:
+            self._block_open_since = None
+        if is_open and self._block_open_since is None:
+            self._block_open_since = self._last_active
+        self._note_unfinished()
+        if events:
+            self._messages.add(events)
+            self.go_on()
 
-    def _finish_reading(self) -> None:
+    def _note_unfinished(self) -> None:
+        if self._decoder.kept_bytes != self._unfinished_bytes:
+            self._unfinished_bytes = self._decoder.kept_bytes
+            self._memory.note_unfinished(self, self._unfinished_bytes)
+            if not self._memory.has_room(self):
+                self._pause_reading()
+
+    def _stop_reading(self) -> None:
         self._is_last = True
-        self._block_open_since = None
-        self._transport.pause_reading()
-        self._waiting.extend(self._decoder.end())
-        self._proceed()
+        self._pause_reading()
+        self._take_in(self._decoder.end())
 
     def _proceed(self) -> None:
         """Write the answers that are due, give on what was read, and read more only if there is room."""
+        self._is_scheduled = False
         self._write_answers()
-        while self._waiting and self._has_room:
-            self._take(self._waiting.popleft())
+        while self._write_blocked_since is None and self._messages.give_on():
+            self._write_answers()
+        if self._messages.is_ended and not self._is_last:
+            self._traffic.closed["oversize"] += 1
+            self._is_last = True
+            self._pause_reading()
         if self._is_last:
-            if not (self._waiting or self._pending):
+            if self._messages.is_over:
                 self._close()
-        elif self._has_room and not self._waiting:
-            self._read_on()
+        elif self._write_blocked_since is None and self._messages.can_take_more and self._memory.has_room(self):
+            self._resume_reading()
         else:
+            self._pause_reading()
+
+    def _write_answers(self) -> None:
+        """All that are due with one write. Where they cannot be made, which is our bug, the connection ends: never silence."""
+        is_made = False
+        try:
+            data = self._messages.answers()
+            is_made = True
+        finally:
+            if not is_made:
+                self.abort()
+        if data and not self._transport.is_closing():
+            self._last_active = self._loop.time()
+            self._transport.write(data)
+
+    def _pause_reading(self) -> None:
+        if self._is_reading:
+            self._is_reading = False
             self._transport.pause_reading()
 
-    def _read_on(self) -> None:
-        if not self._transport.is_reading() and self._block_open_since is not None:
-            self._block_open_since = self._loop.time()  # the peer could not go on while it was not read
-        self._transport.resume_reading()
+    def _resume_reading(self) -> None:
+        if not self._is_reading:
+            self._is_reading = True
+            self._transport.resume_reading()
+            if self._block_open_since is not None:
+                self._block_open_since = self._loop.time()  # the peer could not go on while it was not read
 
     def _close(self) -> None:
         """Close once everything is written, but do not wait for ever for a peer that does not read."""
@@ -173,61 +213,6 @@ class Connection(asyncio.Protocol):
             self._write_blocked_since = self._loop.time()
         self._transport.close()
 
-    @property
-    def _has_room(self) -> bool:
-        return len(self._pending) < self._policy.max_in_flight and self._write_blocked_since is None
 
-    def _take(self, event: FramingEvent) -> None:
-        if isinstance(event, Discarded):
-            self._note_discarded([event])
-            return
-        received = self._received(event)
-        self._traffic.note_message(received.tolerances, oversize=received.oversize)
-        outcome = self._owner.answer(received)
-        self._pending.append(_Pending(received.header, outcome))
-        outcome.add_done_callback(lambda _: self._proceed())
-
-    def _received(self, event: Frame | Oversize) -> Received:
-        payload = event.payload if isinstance(event, Frame) else event.head
-        header, refusal = None, None
-        try:
-            header = read_header(payload)
-        except MessageRefused as error:
-            refusal = error
-        oversize = isinstance(event, Oversize)
-        return Received(self._policy.name, self._peer, payload, header, refusal, event.tolerances, oversize)
-
-    def _write_answers(self) -> None:
-        while self._pending and self._pending[0].outcome.done():
-            pending = self._pending.popleft()
-            outcome = self._outcome_of(pending.outcome)
-            if self._transport.is_closing():
-                continue
-            answer = acknowledge(
-                pending.header,
-                outcome,
-                application=self._policy.application,
-                facility=self._policy.facility,
-                control_id=secrets.token_hex(10),
-                at=datetime.now(UTC),
-            )
-            if answer:
-                self._last_active = self._loop.time()
-                self._traffic.acknowledgements[outcome.code] += 1
-                self._transport.write(frame(answer))
-
-    def _outcome_of(self, task: "asyncio.Task[Outcome]") -> Outcome:
-        """The acceptor's outcome; where it failed, that of our own trouble, which the sender may try again."""
-        if not task.cancelled() and task.exception() is None:
-            return task.result()
-        self._traffic.acceptor_failures += 1
-        return self._policy.internal_error
-
-    def _note_discarded(self, events: list[FramingEvent]) -> None:
-        for event in events:
-            if isinstance(event, Discarded):
-                self._traffic.discarded[event.reason] += event.count
-
-
-def _is_over(since: float | None, limit_seconds: float | None, now: float) -> bool:
-    return since is not None and limit_seconds is not None and now - since > limit_seconds
+def _is_over(since: float | None, limit_seconds: float, now: float) -> bool:
+    return since is not None and limit_seconds > 0 and now - since > limit_seconds

@@ -1,39 +1,48 @@
-"""The connections of one listener, on the event loop's thread."""
+"""One listening socket and its connections, on the event loop's thread."""
 
 import asyncio
-import concurrent.futures
 import contextlib
 import socket
-from collections.abc import Callable
 
-from hl7_listener.acknowledgement import Outcome
-from hl7_listener.connection import Connection, Received
+from hl7_listener.admission import Admission
+from hl7_listener.answering import Answering
+from hl7_listener.connection import Acceptor, Connection, Shared
+from hl7_listener.memory import Memory
 from hl7_listener.policy import ListenerPolicy
-from hl7_listener.traffic import Statistics, Traffic
+from hl7_listener.traffic import PeerTraffic, Statistics, Traffic
+from hl7_listener.wakeup import Wakeup
 
-Acceptor = Callable[[Received], "concurrent.futures.Future[Outcome]"]
-_CHECK_SECONDS = 1.0  # how often the limits in time are applied, at least
+_CHECK_SECONDS = 1.0  # how often the limits in time are applied and certificates looked at, at least
+_ACCEPT_AGAIN_SECONDS = 1.0  # after the process ran out of file descriptors
+_READ_BYTES = 65536
 
 
 class Listener:
-    """Opens, counts, limits and closes the connections; `server.MllpServer` gives it its thread."""
+    """Admits, counts, limits and ends the connections; `server.MllpServer` gives it its thread.
 
-    def __init__(self, policy: ListenerPolicy, accept: Acceptor) -> None:
+    It accepts on its own rather than by `loop.create_server`, so that a peer is judged before a handshake is begun with it, and each
+    handshake takes the certificate of the day.
+    """
+
+    def __init__(self, policy: ListenerPolicy, accept: Acceptor, wakeup: Wakeup) -> None:
         self._policy = policy
-        self._accept = accept
+        self._admission = Admission(policy)
         self._traffic = Traffic()
+        memory = Memory(policy.max_buffered_bytes)
+        buffer = memoryview(bytearray(_READ_BYTES))
+        self._shared = Shared(policy, accept, Answering(policy), memory, wakeup, buffer)
         self._connections: set[Connection] = set()
-        self._asked: set[asyncio.Task[Outcome]] = set()
-        self._is_draining = False
+        self._opening: dict[asyncio.Task[None], Connection] = {}
         self._none_open = asyncio.Event()
         self._none_open.set()
-        self._server: asyncio.Server | None = None
+        self._listening: socket.socket | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     async def listen(self, listening: socket.socket) -> None:
         """Take connections on a socket that listens already."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._new, sock=listening, ssl=self._policy.ssl_context)
+        listening.setblocking(False)
+        self._listening = listening
+        self._begin_accepting()
         self._check_time()
 
     async def drain(self, seconds: float) -> bool:
@@ -52,66 +61,93 @@ class Listener:
             self._timer.cancel()
         for connection in tuple(self._connections):
             connection.abort()
+        await asyncio.gather(*self._opening, return_exceptions=True)
         await self._none_open.wait()
-        for task in self._asked:
-            task.cancel()
-        await asyncio.gather(*self._asked, return_exceptions=True)
 
     def statistics(self) -> Statistics:
         """The counts so far."""
-        return self._traffic.statistics(len(self._connections))
+        tls = self._policy.tls
+        certificates = (tls.renewals, tls.failures) if tls else (0, 0)
+        return self._traffic.statistics(len(self._connections), *certificates)
 
-    def opened(self, connection: Connection) -> bool:
-        """Whether a new connection may stay."""
-        if self._is_draining or len(self._connections) >= self._policy.max_connections:
-            self._traffic.connections_refused += 1
-            return False
-        self._traffic.connections_accepted += 1
+    def opened(self, connection: Connection) -> None:
+        """A connection speaks, its handshake over."""
         self._connections.add(connection)
         self._none_open.clear()
-        return True
 
     def closed(self, connection: Connection) -> None:
-        """A connection is gone, refused ones included."""
+        """A connection is gone."""
         self._connections.discard(connection)
         if not self._connections:
             self._none_open.set()
 
-    def answer(self, received: Received) -> "asyncio.Task[Outcome]":
-        """Ask the acceptor. In a task, so that one that raises is seen as one whose future fails."""
-        task = asyncio.get_running_loop().create_task(self._ask(received))
-        self._asked.add(task)  # the loop itself holds tasks weakly
-        task.add_done_callback(self._asked.discard)
-        return task
+    def _begin_accepting(self) -> None:
+        if self._listening is not None:
+            asyncio.get_running_loop().add_reader(self._listening, self._accept_one)
 
-    async def _ask(self, received: Received) -> Outcome:
-        """Wait without ever cancelling the acceptor's future: a commit that is under way stays its own business."""
-        accepted = self._accept(received)
-        if not accepted.done():
-            done = asyncio.Event()
+    def _accept_one(self) -> None:
+        if self._listening is None:
+            return
+        try:
+            connection, address = self._listening.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError:  # no file descriptors are left: peers wait in the queue of the system
             loop = asyncio.get_running_loop()
-            accepted.add_done_callback(lambda _: _wake(loop, done))
-            await done.wait()
-        return accepted.result()
+            loop.remove_reader(self._listening)
+            loop.call_later(_ACCEPT_AGAIN_SECONDS, self._begin_accepting)
+            return
+        self._admit(connection, *address[:2])
 
-    def _new(self) -> Connection:
-        return Connection(self._policy, self, self._traffic)
+    def _admit(self, accepted: socket.socket, host: str, port: int) -> None:
+        traffic = self._traffic.of(host)
+        if self._policy.replace_on_reconnect:
+            self._replace(host)
+        open_now = [one for one in self._connections.union(self._opening.values()) if not one.is_ending]
+        refusal = self._admission.refusal(host, len(open_now), sum(one.host == host for one in open_now))
+        if refusal:
+            traffic.connections_refused[refusal] += 1
+            accepted.close()
+            return
+        traffic.connections_accepted += 1
+        accepted.setblocking(False)
+        connection = Connection(self._shared, self, traffic, host, port)
+        task = asyncio.get_running_loop().create_task(self._open(accepted, connection, traffic))
+        self._opening[task] = connection
+        task.add_done_callback(self._opening.pop)
+
+    def _replace(self, host: str) -> None:
+        """End the idle connections of an address: a peer that comes again has lost them, or will not miss them."""
+        for connection in tuple(self._connections):
+            if connection.host == host and connection.is_idle:
+                connection.end("replaced")
+
+    async def _open(self, accepted: socket.socket, connection: Connection, traffic: PeerTraffic) -> None:
+        """Hand the socket to its connection; with TLS, after the handshake."""
+        tls, timeout = self._policy.tls, self._policy.handshake_timeout_seconds
+        context = tls.current() if tls else None
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: connection, accepted, ssl=context, ssl_handshake_timeout=timeout if context else None
+            )
+        except OSError:  # plaintext, no common version, no or a wrong certificate, silence, or the peer went away
+            traffic.closed["tls-handshake"] += 1
 
     def _stop_listening(self) -> None:
-        self._is_draining = True
-        if self._server is not None:
-            self._server.close()
+        if self._listening is not None:
+            asyncio.get_running_loop().remove_reader(self._listening)
+            self._listening.close()
+            self._listening = None
+        for task in self._opening:
+            task.cancel()
 
     def _check_time(self) -> None:
         loop = asyncio.get_running_loop()
         for connection in tuple(self._connections):
             connection.check_time(loop.time())
         policy = self._policy
+        if policy.tls is not None:
+            policy.tls.current()  # so that a wrong file shows before a peer comes
         limits = (policy.idle_timeout_seconds, policy.write_timeout_seconds, policy.max_partial_age_seconds)
-        interval = min([_CHECK_SECONDS, *(limit / 4 for limit in limits if limit is not None)])
+        interval = min([_CHECK_SECONDS, *(limit / 4 for limit in limits if limit)])
         self._timer = loop.call_later(interval, self._check_time)
-
-
-def _wake(loop: asyncio.AbstractEventLoop, done: asyncio.Event) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-        loop.call_soon_threadsafe(done.set)

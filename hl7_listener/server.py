@@ -8,16 +8,19 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any, TypeVar
 
-from hl7_listener.connection import Received
-from hl7_listener.listener import Acceptor, Listener
+from hl7_listener.connection import Acceptor, Answer, Received
+from hl7_listener.listener import Listener
 from hl7_listener.policy import ListenerPolicy
 from hl7_listener.traffic import Statistics
+from hl7_listener.wakeup import Wakeup
 
-__all__ = ["Acceptor", "ListenerPolicy", "MllpServer", "Received"]
+__all__ = ["Acceptor", "Address", "Answer", "ListenerPolicy", "MllpServer", "Received"]
 
+Address = tuple[str, int]
 _BACKLOG = 128
 _STOP_SECONDS = 10.0
 _T = TypeVar("_T")
@@ -25,44 +28,62 @@ _logger = logging.getLogger(__name__)
 
 
 class MllpServer:
-    """One listener. `accept` is called on the loop's thread and must not block: it hands the message on and gives a future.
+    """One listener or several, each with a policy of its own, on one event loop.
 
-    A future that fails or is cancelled, and an acceptor that raises, are answered AR with error 207: never with silence.
-    Start it once; after `stop` it is done with.
+    `accept` is called on the loop's thread and must not block: it hands the message on and gives a future, whose result is an outcome
+    or ready-made answers. A future that fails or is cancelled, and an acceptor that raises, are answered AR with error 207: never
+    with silence. Start it once; after `stop` it is done with. Raises ValueError where two policies have one name.
     """
 
-    def __init__(self, policy: ListenerPolicy, accept: Acceptor) -> None:
-        self._policy = policy
-        self._listener = Listener(policy, accept)
+    def __init__(self, policies: ListenerPolicy | Sequence[ListenerPolicy], accept: Acceptor) -> None:
+        self._policies = [policies] if isinstance(policies, ListenerPolicy) else list(policies)
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(_log_without_text)
-        self._thread = threading.Thread(target=self._run, name=f"mllp-{policy.name}", daemon=True)
+        self._wakeup = Wakeup(self._loop)
+        self._listeners = {policy.name: Listener(policy, accept, self._wakeup) for policy in self._policies}
+        if not len(self._listeners) == len(self._policies) > 0:
+            raise ValueError("a server needs one listener or more, each with a name of its own")
+        self._thread = threading.Thread(target=self._run, name="mllp", daemon=True)
+        self.addresses: dict[str, Address] = {}
 
-    def start(self) -> tuple[str, int]:
-        """Listen; the address in use, with the real port where 0 was asked for. Raises OSError where it cannot be had."""
-        family = socket.AF_INET6 if ":" in self._policy.host else socket.AF_INET
-        listening = socket.create_server((self._policy.host, self._policy.port), family=family, backlog=_BACKLOG)
-        host, port = listening.getsockname()[:2]
+    def start(self) -> Address:
+        """Listen; the address of the first listener, with the real port where 0 was asked for. `addresses` has them all by name.
+
+        Raises OSError where one cannot be had; then none listens.
+        """
+        with ExitStack() as stack:
+            sockets = {policy.name: stack.enter_context(_listening(policy)) for policy in self._policies}
+            stack.pop_all()
+        self.addresses = {name: listening.getsockname()[:2] for name, listening in sockets.items()}
         self._thread.start()
-        self._call(self._listener.listen(listening))
-        return host, port
+        for name, listening in sockets.items():
+            self._call(self._listeners[name].listen(listening))
+        return self.addresses[self._policies[0].name]
+
+    def together(self) -> AbstractContextManager[None]:
+        """Outcomes that are set inside reach their senders with one wake-up of the loop, at the end: for a commit of many."""
+        return self._wakeup.together()
 
     def drain(self, seconds: float) -> bool:
         """Take no more connections, answer what was read, close. False where a connection was still open after so long."""
-        return self._call(self._listener.drain(seconds)) if self._thread.is_alive() else True
+        return self._call(self._drain(seconds)) if self._thread.is_alive() else True
 
     def stop(self) -> None:
         """Close everything at once and end the thread. Harmless when called again."""
         if self._thread.is_alive():
-            self._call(self._listener.close())
+            for listener in self._listeners.values():
+                self._call(listener.close())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(_STOP_SECONDS)
         if not self._loop.is_running():
             self._loop.close()
 
-    def statistics(self) -> Statistics:
-        """The counts so far; may be called from any thread."""
-        return self._listener.statistics()
+    def statistics(self, listener: str = "") -> Statistics:
+        """The counts so far of a listener, of the first where none is named; may be called from any thread."""
+        return self._listeners[listener or self._policies[0].name].statistics()
+
+    async def _drain(self, seconds: float) -> bool:
+        return all(await asyncio.gather(*(listener.drain(seconds) for listener in self._listeners.values())))
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -70,6 +91,11 @@ class MllpServer:
 
     def _call(self, work: Coroutine[Any, Any, _T]) -> _T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+def _listening(policy: ListenerPolicy) -> socket.socket:
+    family = socket.AF_INET6 if ":" in policy.host else socket.AF_INET
+    return socket.create_server((policy.host, policy.port), family=family, backlog=_BACKLOG)
 
 
 def _log_without_text(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -1,19 +1,16 @@
-"""Listeners that are stopped when their test is over, and a certificate for TLS, made on the spot."""
+"""Listeners that are stopped when their test is over, and an authority for TLS."""
 
-import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from hl7_listener.server import Acceptor, ListenerPolicy, MllpServer
+from hl7_listener.tls import RenewedContext, client_context, server_context
+from tests.support.certificates import Authority
 
 POLICY = ListenerPolicy("orders", port=0, max_message_mebibytes=1)
 Start = Callable[..., tuple[MllpServer, tuple[str, int]]]
@@ -33,23 +30,12 @@ def start() -> Iterator[Start]:
 
 
 @pytest.fixture
-def tls(tmp_path: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """The server's context, and that of a client that trusts it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = tmp_path / "localhost.pem"
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    pem.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
-    ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ours.load_cert_chain(pem)
-    return ours, ssl.create_default_context(cafile=str(pem))
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path / "certificates")
+
+
+@pytest.fixture
+def tls(authority: Authority) -> tuple[RenewedContext, RenewedContext]:
+    """The listener's context, and that of a client that trusts it."""
+    ours = RenewedContext(server_context, *authority.sign("localhost"))
+    return ours, RenewedContext(client_context, authority.ca_file)

@@ -8,6 +8,7 @@ import pytest
 from hl7_listener.client import MllpClient, NoAcknowledgement
 from hl7_listener.refusal import MessageRefused
 from hl7_listener.server import ListenerPolicy, MllpServer
+from hl7_listener.tls import RenewedContext
 from tests.support.mllp_acceptors import ReadyAcceptor
 from tests.support.mllp_peer import TIMEOUT_SECONDS, ScriptedReceiver, block
 
@@ -130,19 +131,19 @@ def test_a_listener_that_was_restarted_is_found_again() -> None:
     second.stop()
 
 
-def test_messages_travel_under_tls(tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+def test_messages_travel_under_tls(tls: tuple[RenewedContext, RenewedContext]) -> None:
     ours, theirs = tls
-    server = MllpServer(ListenerPolicy("orders", port=0, ssl_context=ours), ReadyAcceptor())
+    server = MllpServer(ListenerPolicy("orders", port=0, tls=ours), ReadyAcceptor())
     _, port = server.start()
-    with MllpClient("localhost", port, TIMEOUT_SECONDS, theirs) as sender:
+    with MllpClient("localhost", port, TIMEOUT_SECONDS, theirs.current) as sender:
         answers = [sender.send(message(control_id)).control_id for control_id in ("1", "2")]
     server.stop()
 
     assert answers == [b"1", b"2"]
 
 
-def test_a_certificate_that_is_not_trusted_is_an_error(tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
-    server = MllpServer(ListenerPolicy("orders", port=0, ssl_context=tls[0]), ReadyAcceptor())
+def test_a_certificate_that_is_not_trusted_is_an_error(tls: tuple[RenewedContext, RenewedContext]) -> None:
+    server = MllpServer(ListenerPolicy("orders", port=0, tls=tls[0]), ReadyAcceptor())
     _, port = server.start()
 
     with pytest.raises(NoAcknowledgement) as caught:
@@ -150,3 +151,25 @@ def test_a_certificate_that_is_not_trusted_is_an_error(tls: tuple[ssl.SSLContext
     server.stop()
 
     assert caught.value.code == "mllp.unreachable"
+
+
+def test_a_renewed_context_counts_from_the_next_connection_on(tls: tuple[RenewedContext, RenewedContext]) -> None:
+    ours, theirs = tls
+    contexts = iter([ssl.create_default_context(), theirs.current()])  # at first the certificate is not trusted
+    server = MllpServer(ListenerPolicy("orders", port=0, tls=ours), ReadyAcceptor())
+    _, port = server.start()
+    with MllpClient("localhost", port, TIMEOUT_SECONDS, lambda: next(contexts)) as sender:
+        with pytest.raises(NoAcknowledgement):
+            sender.send(message("1"))
+        answers = [sender.send(message(control_id)).control_id for control_id in ("1", "2")]
+    server.stop()
+
+    assert answers == [b"1", b"2"]
+
+
+def test_a_ping_opens_the_connection_that_the_next_message_takes() -> None:
+    with ScriptedReceiver([answer("1")]) as receiver, client(receiver) as sender:
+        sender.ping()
+        sender.send(message("1"))
+
+    assert (receiver.received, receiver.connections) == ([message("1")], 1)

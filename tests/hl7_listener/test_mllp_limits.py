@@ -1,6 +1,5 @@
 """The listener's limits, its end, and TLS, on real sockets."""
 
-import ssl
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -10,6 +9,7 @@ import pytest
 
 from hl7_listener.acknowledgement import Outcome
 from hl7_listener.server import ListenerPolicy, MllpServer
+from hl7_listener.tls import RenewedContext
 from tests.support.mllp_acceptors import HoldingAcceptor, ReadyAcceptor
 from tests.support.mllp_peer import TIMEOUT_SECONDS, RawPeer, answers, block, msa, order
 
@@ -27,7 +27,7 @@ def test_more_connections_than_allowed_are_closed(start: Start) -> None:
             assert second.rest() == b""
         first.send(block(B))
         assert msa(first.answer()) == ("AA", "B")
-    assert server.statistics()["connections_refused"] == 1
+    assert server.statistics()["connections_refused"] == {"too-many-connections": 1}
 
 
 def test_a_silent_connection_is_closed_after_the_idle_timeout(start: Start) -> None:
@@ -133,25 +133,25 @@ def test_a_server_that_was_never_started_can_be_stopped() -> None:
     server.stop()
 
 
-def test_messages_travel_under_tls(start: Start, tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+def test_messages_travel_under_tls(start: Start, tls: tuple[RenewedContext, RenewedContext]) -> None:
     ours, theirs = tls
-    _, address = start(ReadyAcceptor(), ssl_context=ours)
+    _, address = start(ReadyAcceptor(), tls=ours)
 
     with RawPeer(address) as peer:
-        peer.socket = theirs.wrap_socket(peer.socket, server_hostname="localhost")
+        peer.socket = theirs.current().wrap_socket(peer.socket, server_hostname="localhost")
         peer.send(block(A) + block(B))
         assert [msa(peer.answer()), msa(peer.answer())] == [("AA", "A"), ("AA", "B")]
 
 
-def test_plaintext_at_a_tls_port_harms_nobody(start: Start, tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+def test_plaintext_at_a_tls_port_harms_nobody(start: Start, tls: tuple[RenewedContext, RenewedContext]) -> None:
     ours, theirs = tls
-    server, address = start(ReadyAcceptor(), ssl_context=ours)
+    server, address = start(ReadyAcceptor(), tls=ours)
 
     with RawPeer(address) as plain:
         plain.send(block(A))
         plain.rest()
     with RawPeer(address) as peer:
-        peer.socket = theirs.wrap_socket(peer.socket, server_hostname="localhost")
+        peer.socket = theirs.current().wrap_socket(peer.socket, server_hostname="localhost")
         peer.send(block(A))
         assert msa(peer.answer()) == ("AA", "A")
     assert server.statistics()["messages"] == 1
