@@ -191,10 +191,11 @@ def _modality(service_request: Resource, imaging_study: Resource | None, trace: 
 
 
 def _priority(service_request: Resource, trace: Trace) -> Priority:
-    """ServiceRequest.priority; routine where it is absent (R4 §12.9.4) or unknown."""
+    """ServiceRequest.priority; routine where it is absent (R4 §12.9.4) or unknown. The resource is the whole order: absent counts."""
     try:
         priority = Priority(_text(service_request, "priority"))
     except ValueError:
+        trace.note("priority", "ServiceRequest.priority: absent or unknown, routine")
         return Priority.ROUTINE
     trace.note("priority", "ServiceRequest.priority")
     return priority

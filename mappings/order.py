@@ -118,7 +118,9 @@ class Order:
     control_code: str = field(default="", compare=False)  # ORC-1
     event: EventTime | None = field(default=None, compare=False)
     moved: EventTime | None = field(default=None, compare=False)
-    related: tuple[OrderKey, ...] = field(default=(), compare=False)  # of the orders it replaces (RO), of its parent (CH)
+    related: tuple[OrderKey, ...] = field(
+        default=(), compare=False
+    )  # of the orders it replaces (RO), of its parent (CH)
     trace: tuple[tuple[str, str], ...] = ()  # (element, where it came from), free of values
 
     def states(self, element: str) -> bool:
@@ -148,5 +150,3 @@ class Order:
 
 def _authority(number: Identifier) -> str:
     return number.system or number.namespace
-
-

@@ -41,7 +41,7 @@ def typed(kind: str, value: str) -> dict[str, Any]:
         ("active", OrderControl.NEW),
         ("revoked", OrderControl.CANCEL),
         ("entered-in-error", OrderControl.CANCEL),
-        ("on-hold", OrderControl.NONE),
+        ("on-hold", OrderControl.HOLD),
         ("draft", OrderControl.NONE),
         ("completed", OrderControl.NONE),
         ("unknown", OrderControl.NONE),

@@ -51,6 +51,6 @@ def test_the_embedded_orders_map(corpus: Path) -> None:
     seen = effects(files)
     assert (seen["cancel"], seen["change"]) == (3, 1)  # CA CA DC, XO: counted with grep
     assert seen.keys() <= {
-        *("new", "change", "cancel", "none", "order.group-missing", "order.key-missing"),
+        *("new", "change", "cancel", "completed", "progress", "none", "order.group-missing", "order.key-missing"),
         *("order.patient-identifier-missing", "order.control-missing"),
     }
