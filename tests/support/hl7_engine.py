@@ -67,12 +67,15 @@ class Program:
 
         def look() -> bool:
             found[:] = filter(what, self.events[after:])
-            return bool(found) or self._ended
+            return bool(found)
 
-        with self._changed:
-            assert self._changed.wait_for(look, seconds), "the neighbour never did it"
-        assert found, "the neighbour ended before it did it"
+        self._wait(look, seconds)
         return found[0]
+
+    def _wait(self, look: Callable[[], bool], seconds: float) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: look() or self._ended, seconds), "the neighbour never did it"
+        assert look(), "the neighbour ended before it did it"
 
     def wait_until_ready(self) -> None:
         self.wait_for(lambda event: event["event"] == "ready")
@@ -156,6 +159,11 @@ class Engine(Program):
         return [
             event for event in self.events if event["event"] == "received" and control_id in ("", event.get("msh10"))
         ]
+
+    def await_received(self, control_id: str, times: int = 1) -> list[Event]:
+        """All that came in with this MSH-10, once it came so often. The answer may overtake the line that tells us."""
+        self._wait(lambda: len(self.received(control_id)) >= times, _WAIT_SECONDS)
+        return self.received(control_id)
 
     def content(self, event: Event) -> bytes:
         """A received message, byte for byte."""

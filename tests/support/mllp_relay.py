@@ -10,12 +10,20 @@ from typing import Self
 Address = tuple[str, int]
 
 
+END = b"\x1c\r"
+
+
 @dataclass
 class Relayed:
-    """One connection: what the sender wrote and what the listener answered."""
+    """One connection: what the sender wrote and what the listener answered. `in_flight`: the most blocks that waited for an answer at once."""
 
     sent: bytearray = field(default_factory=bytearray)
     answered: bytearray = field(default_factory=bytearray)
+    in_flight: int = 0
+
+    def look(self) -> None:
+        """Take note after each piece that the sender wrote."""
+        self.in_flight = max(self.in_flight, self.sent.count(END) - self.answered.count(END))
 
 
 class MllpRelay:
@@ -58,16 +66,15 @@ class MllpRelay:
                 listener.settimeout(None)
                 relayed = Relayed()
                 self.connections.append(relayed)
-                for ends, kept, backwards in (
-                    ((sender, listener), relayed.sent, False),
-                    ((listener, sender), relayed.answered, True),
-                ):
-                    threading.Thread(target=self._carry, args=(*ends, kept, backwards), daemon=True).start()
+                for ends in ((sender, listener, False), (listener, sender, True)):
+                    threading.Thread(target=self._carry, args=(relayed, *ends), daemon=True).start()
 
-    def _carry(self, source: socket.socket, sink: socket.socket, kept: bytearray, backwards: bool) -> None:
+    def _carry(self, relayed: Relayed, source: socket.socket, sink: socket.socket, backwards: bool) -> None:
+        kept = relayed.answered if backwards else relayed.sent
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 kept += data
+                relayed.look()
                 if backwards and self._lose_next_answer.is_set():
                     self._lose_next_answer.clear()
                     break
