@@ -11,7 +11,6 @@ Whatever comes from the sender goes back byte for byte, less the bytes that woul
 
 import functools
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -86,17 +85,17 @@ def acknowledge(
     if not outcome.code or (header is not None and header.is_answer):
         return b""
     asked = header or _NO_HEADER
+    delimiters, version = asked.delimiters, asked.version
     response = response_to(asked, outcome)
     echoed = (asked.raw(3), asked.raw(4), asked.raw(11), asked.raw(18))
     shape = _shape if sum(map(len, echoed)) + len(asked.raw(12)) <= _LONGEST_SHAPE else _shape.__wrapped__
     event = response[1] if response else asked.trigger_event
     code = response[0] if response else "ACK" if outcome.short_type else ""
-    opening, middle, closing = shape(
-        asked.delimiters, application, facility, asked.version, echoed, code, event, conditions
-    )
+    opening, middle, closing = shape(delimiters, application, facility, version, echoed, code, event, conditions)
     time = at.strftime("%Y%m%d%H%M%S%z").encode()
-    own_id = encoded(control_id, asked.delimiters)
-    answer = b"".join((opening, time, middle, own_id, closing, *_rest(asked, outcome)))
+    own_id = encoded(control_id, delimiters)
+    msa_and_err = _segments(outcome, delimiters, answer_version(version), _clean(asked.raw(10)))
+    answer = b"".join((opening, time, middle, own_id, closing, msa_and_err))
     return answer + order_segments(asked, outcome, message) if response else answer
 
 
@@ -131,18 +130,19 @@ def _message_type(delimiters: Delimiters, version: str, code: str, event: str) -
     return delimiters.component.join(parts if at_least(version, "2.3.1") else parts[:2]).encode()
 
 
-def _rest(asked: Header, outcome: Outcome) -> Iterator[bytes]:
-    """MSA and ERR, each with its line end."""
-    delimiters, version = asked.delimiters, answer_version(asked.version)
+def _segments(outcome: Outcome, delimiters: Delimiters, version: str, asked_id: bytes) -> bytes:
+    """MSA and ERR."""
     separator = delimiters.field.encode()
-    msa = [b"MSA", outcome.code.encode(), _clean(asked.raw(10)), b""]
+    msa = [b"MSA", outcome.code.encode(), asked_id, b""]
     if outcome.text and not at_least(version, "2.5"):
         msa[3] = encoded(outcome.text, delimiters)
     if outcome.expected_sequence is not None:
         msa.append(b"%d" % outcome.expected_sequence)
-    yield separator.join(msa).rstrip(separator) + b"\r"
-    if err := error_segment(outcome, delimiters, version):
-        yield separator.join(err).rstrip(separator) + b"\r"
+    lines = separator.join(msa).rstrip(separator) + b"\r"
+    if outcome.error_code or outcome.code not in POSITIVE:
+        err = error_segment(outcome, delimiters, version)
+        lines += separator.join(err).rstrip(separator) + b"\r" if err else b""
+    return lines
 
 
 def _clean(raw: bytes) -> bytes:

@@ -50,6 +50,9 @@ class CharsetNote:
     DECLARED_DOES_NOT_FIT = "declared-does-not-fit"
     UNKNOWN_NAME = "unknown-name"
 
+    # what a strict receiver may answer with AE: the bytes contradict MSH-18. A configured default is an agreement, no contradiction
+    CONTRADICTIONS = frozenset({UNDECLARED_UTF8, SINGLE_BYTE_IS_UTF8, DECLARED_DOES_NOT_FIT, UNKNOWN_NAME})
+
 
 @dataclass(frozen=True, slots=True)
 class Charset:
@@ -63,6 +66,11 @@ class Charset:
         if self.codec == _JAPANESE:
             return _decode_japanese(data)
         return data.decode(self.codec)
+
+    @property
+    def needs_guard(self) -> bool:
+        """Whether a character may hold a delimiter's byte."""
+        return self.codec in _GUARDED
 
     def guard(self, data: bytes) -> bytes:
         """As many bytes, with every character that may hold a delimiter's byte blanked out: where to look for delimiters."""

@@ -26,7 +26,7 @@ def unescape(text: str, delimiters: Delimiters, charset: str) -> str:
 
 def escape(text: str, delimiters: Delimiters) -> str:
     """Text that may stand in a field. Where the sender has no escape character, delimiters become spaces."""
-    return text.translate(_escaped(delimiters))
+    return text if text.isalnum() else text.translate(_escaped(delimiters))  # a delimiter is no letter and no digit
 
 
 def encoded(text: str, delimiters: Delimiters) -> bytes:

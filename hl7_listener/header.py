@@ -119,8 +119,7 @@ class Header:
     @property
     def charsets(self) -> tuple[str, ...]:
         """The repetitions of MSH-18."""
-        repetitions = self.raw(18).split(self.delimiters.repetition.encode())
-        return tuple(_text(name).strip() for name in repetitions if name.strip())
+        return charset_names(self.raw(18), self.delimiters)
 
     @property
     def is_answer(self) -> bool:
@@ -148,6 +147,12 @@ def read_segment_header(segment: bytes) -> Header:
     delimiters = read_delimiters(segment)
     separator = segment[3:4]
     return Header(delimiters, (separator, *segment[4:].split(separator)))
+
+
+def charset_names(declared: bytes, delimiters: Delimiters) -> tuple[str, ...]:
+    """The repetitions of MSH-18 that are not empty."""
+    names = declared.split(delimiters.repetition.encode()) if declared else ()
+    return tuple(_text(name).strip() for name in names if name.strip())
 
 
 def sequence_number(header: Header) -> int | None:

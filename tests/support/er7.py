@@ -22,7 +22,7 @@ def _gap(message: Message, start: int, end: int) -> bytes:
 
 def _line(message: Message, segment: Segment) -> bytes:
     fields = [segment.raw(number) for number in range(1, segment.field_count + 1)]
-    if segment.name in ("MSH", "FHS", "BHS"):
+    if segment.name in ("MSH", "FHS", "BHS") and segment.raw(1) == message.delimiters.field.encode():
         return segment.name.encode() + b"".join(fields[:1]) + b"".join(fields[:1]).join(fields[1:])
     separator = message.delimiters.field.encode()
     name = message.raw[segment.start : segment.end].split(separator, 1)[0]
