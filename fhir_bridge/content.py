@@ -16,11 +16,13 @@ EVENTS = ORDER_EVENTS | PATIENT_EVENTS
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """`orders` in the order of their groups, or `changes`. `charset_note`: why the message was not taken at its MSH-18's word."""
+    """`orders` in the order of their groups, or `changes`. `charset_note`: why the message was not taken at its MSH-18's word;
+    `contradicts_charset`: its bytes even deny it."""
 
     orders: tuple[Order, ...] = ()
     changes: tuple[PatientChange, ...] = ()
     charset_note: str = ""
+    contradicts_charset: bool = False
 
     @property
     def trace(self) -> tuple[tuple[str, str], ...]:
@@ -32,9 +34,12 @@ class Content:
 def read_content(raw: bytes, rules: SenderRules) -> Content:
     """Raises MessageRefused and MappingRefused, with the place. The caller has checked the type against `EVENTS`."""
     message = Message(raw, rules.charset_default)
+    note, contradicts = message.charset_note, message.contradicts_charset
     if (message.header.message_code, message.header.trigger_event) in ORDER_EVENTS:
-        return Content(orders=orders_from(message, rules.mapping), charset_note=message.charset_note)
-    return Content(changes=patient_changes_from(message, rules.mapping), charset_note=message.charset_note)
+        return Content(orders=orders_from(message, rules.mapping), charset_note=note, contradicts_charset=contradicts)
+    return Content(
+        changes=patient_changes_from(message, rules.mapping), charset_note=note, contradicts_charset=contradicts
+    )
 
 
 def order_answers(raw: bytes, rules: SenderRules, controls: tuple[str, ...]) -> tuple[OrderAnswer, ...]:

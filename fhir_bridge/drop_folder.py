@@ -47,7 +47,7 @@ class DropFolder:
     def __init__(self, folder: Path, accept: Accept, *, application: str = "", facility: str = "") -> None:
         self._folder = folder
         self._accept = accept
-        self._names = {"application": application, "facility": facility}
+        self._application, self._facility = application, facility
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="drop-folder")
 
@@ -116,13 +116,19 @@ class DropFolder:
         while (folder / f"{name}.hl7").exists():
             number += 1
             name = f"{file.stem}-{number}"
-        answers = b"".join(
-            acknowledge(
-                each.received.header, each.outcome, **self._names, control_id=os.urandom(10).hex(), at=datetime.now(UTC)
-            )
-            for each in answered
-        )
+        answers = b"".join(self._answer(each) for each in answered)
         (folder / f"{name}.ack").write_bytes(answers)
         file.rename(folder / f"{name}.hl7")
         log.event("folder.taken", count=len(answered), status=where)
         return True
+
+    def _answer(self, answered: _Answered) -> bytes:
+        return acknowledge(
+            answered.received.header,
+            answered.outcome,
+            application=self._application,
+            facility=self._facility,
+            control_id=os.urandom(10).hex(),
+            at=datetime.now(UTC),
+            message=answered.received.payload,
+        )

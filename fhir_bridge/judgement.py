@@ -22,7 +22,6 @@ from fhir_bridge.outcomes import (
 from fhir_bridge.senders import SenderRules, Senders
 from fhir_bridge.sequence import expected_after, judge_number, with_expected
 from hl7_listener.batch import read_batch
-from hl7_listener.charset import CharsetNote
 from hl7_listener.connection import Received
 from hl7_listener.header import Header, content_hash, is_fragment, read_header, sequence_number
 from hl7_listener.modes import accept_level, is_enhanced
@@ -34,7 +33,6 @@ from mappings.refusal import MappingRefused
 VERSIONS = frozenset(
     "2.1 2.2 2.3 2.3.1 2.4 2.5 2.5.1 2.6 2.7 2.7.1 2.8 2.8.1 2.8.2 2.9 2.9.1".split()  # noqa: SIM905 - reads as the table
 )
-_CONTRADICTIONS = (CharsetNote.SINGLE_BYTE_IS_UTF8, CharsetNote.DECLARED_DOES_NOT_FIT, CharsetNote.UNKNOWN_NAME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +169,7 @@ def _judge_content(received: Received, header: Header, page: JournalPage, rules:
         content = read_content(received.payload, rules)
     except (MappingRefused, MessageRefused) as refused:
         return _refused(received, rules, content_refused(refused.code, refused.where, refused.explanation))
-    if rules.strict_charset and content.charset_note in _CONTRADICTIONS:
+    if rules.strict_charset and content.contradicts_charset:
         text = "the bytes are not in the character set that is declared"
         return _refused(received, rules, Outcome("AE", DATA_TYPE, "MSH^1^18", text, "message.charset-contradicted"))
     notes = _notes(received, header, page, rules)

@@ -46,14 +46,19 @@ class Section(BaseModel):
 
 
 class Tls(Section):
-    """TLS of one listener or destination. Certificates are read again when their files change, without a restart."""
+    """TLS of a listener. The files are read again when they change, without a restart."""
 
-    certificate: Path | None = Field(None, description="PEM; a listener speaks TLS where it is set")
+    certificate: Path | None = Field(None, description="PEM; the listener speaks TLS where it is set")
     key: Path | None = Field(None, description="PEM; default: in the file of the certificate")
-    client_ca: Path | None = Field(
-        None, description="PEM; a listener then asks peers for a certificate it signs (mTLS)"
-    )
-    ca_file: Path | None = Field(None, description="PEM; signs the certificate of a destination; default: the system's")
+    client_ca: Path | None = Field(None, description="PEM; peers must show a certificate that it signs (mTLS)")
+
+
+class ClientTls(Section):
+    """TLS towards a destination."""
+
+    ca_file: Path | None = Field(None, description="PEM; signs the destination's certificate; default: the system's")
+    certificate: Path | None = Field(None, description="PEM; ours, where the destination asks for one (mTLS)")
+    key: Path | None = Field(None, description="PEM; default: in the file of the certificate")
 
 
 class Listener(Section):
@@ -234,7 +239,7 @@ class Destination(Section):
 
     host: str
     port: Port
-    tls: Tls = Tls()
+    tls: ClientTls = ClientTls()
     use_tls: bool = False
     allow_plaintext: bool = Field(False, description="send off loopback without TLS")
     application: str = Field("", description="MSH-5 of our messages")
@@ -244,5 +249,6 @@ class Destination(Section):
     results: bool = Field(False, description="send ORU^R01 of each finished job here")
     timeout_seconds: Seconds = Field(30, description="for the answer to one message")
     refused: Literal["hold", "skip"] = Field(
-        "hold", description="after AE, AR, CE, CR: hold the delivery for a person, or note it and go on"
+        "hold",
+        description="after AE or CR: hold the job for a person, or note it and go on; after AR or CE it is sent again",
     )

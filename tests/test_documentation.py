@@ -8,12 +8,15 @@ from pathlib import Path
 import click
 import pytest
 
+from fhir_bridge.adapters.in_memory.journal import InMemoryJournal
+from fhir_bridge.adapters.in_memory.store import InMemoryStore
 from fhir_bridge.api.fhir_endpoints import hooks
 from fhir_bridge.api.health import health
 from fhir_bridge.api.metrics import Metrics, metrics
 from fhir_bridge.cli.root import main
 from fhir_bridge.web.app import make_app
-from fhir_bridge.web.pages import pages
+from fhir_bridge.web.message_pages import message_pages
+from fhir_bridge.web.pages import only_this_machine, pages
 from tests.support.frozen_clock import FrozenClock
 from tests.support.shown_jobs import ShownJobs
 from tests.support.source_tree import ROOT, error_codes, setting_names
@@ -62,9 +65,10 @@ def test_every_mapping_table_is_explained_and_no_other() -> None:
 
 
 def test_every_path_is_explained_and_no_other() -> None:
-    store = ShownJobs()
+    store, clock = ShownJobs(), FrozenClock()
     blueprints = (
-        pages(store, store, FrozenClock(), store.job_counts),  # type: ignore[arg-type]
+        pages(store, store, clock, store.job_counts),  # type: ignore[arg-type]
+        message_pages(InMemoryJournal(clock), InMemoryStore(clock), clock, lambda *_: "", only_this_machine),
         hooks(lambda notification, body: None, "token", 1),
         health({}),
         metrics(Metrics(dict)),

@@ -49,7 +49,7 @@ def field_name(version: str, segment: str, position: int) -> str:
 def findings(raw: bytes) -> tuple[str, ...]:
     """What hl7apy's validation finds, as `PID_5: required and missing`. Raises MessageRefused where the message cannot be read."""
     message = Message(raw)
-    text = "\r".join(message.text_of((segment.start, segment.end)) for segment in message.segments)
+    text = "\r".join(segment.content.decode(message.charset) for segment in message.segments)
     try:
         parsed = parse_message(_with_four_encoding_characters(text), find_groups=True)
     except HL7apyException as error:

@@ -1,7 +1,8 @@
 """`fhir-bridge init` and `check`: write a configuration, explain it, ping every peer."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 
 import click
@@ -9,8 +10,8 @@ import click
 from fhir_bridge.cli.options import SET_UP, VERDICT_FAILED, configured, parts_of, print_json
 from fhir_bridge.compose import Parts
 from fhir_bridge.errors import attempt
-from fhir_bridge.sections import Section
-from fhir_bridge.settings import Settings
+from fhir_bridge.sections import Section, Sender, SenderRule
+from fhir_bridge.settings import Settings, listeners_of
 
 
 @click.command(epilog="Example: fhir-bridge init --data-dir data && fhir-bridge serve --data-dir data")
@@ -37,11 +38,20 @@ def toml_of(settings: Settings) -> str:
     for name in type(settings).model_fields:
         section = getattr(settings, name)
         if isinstance(section, Section):
-            lines += ["", f"[{name}]"]
-            lines += [line for key in type(section).model_fields if (line := _line(section, key))]
-    for name, authority in settings.authority.items():
-        lines += ["", f"[authority.{name}]", f'oid = "{authority.oid}"', f'system = "{authority.system}"']
+            lines += _table(name, section)
+        elif isinstance(section, dict):
+            lines += [line for key, named in section.items() for line in _table(f"{name}.{key}", named)]
     return "\n".join(lines) + "\n"
+
+
+def _table(name: str, section: Section) -> list[str]:
+    """A table of the file, and the tables inside it."""
+    keys = type(section).model_fields
+    inner = {key: value for key in keys if isinstance(value := getattr(section, key), Section)}
+    only_given = section.model_fields_set if isinstance(section, SenderRule) else keys
+    lines = ["", f"[{name}]"]
+    lines += [line for key in keys if key not in inner and key in only_given and (line := _line(section, key))]
+    return lines + [line for key, value in inner.items() for line in _table(f"{name}.{key}", value)]
 
 
 def _line(section: Section, key: str) -> str:
@@ -68,8 +78,11 @@ def _quoted(text: str) -> str:
 @click.option("--json", "as_json", is_flag=True)
 @configured
 def check(settings: Settings, as_json: bool) -> None:
-    """Ask every peer, load every model, say which network guard the model process has. Exit code 1 if something is wrong."""
-    results = {}
+    """Explain listeners and senders, ask every peer, load every model, say which network guard its process has.
+
+    Exit code 1 if something is wrong.
+    """
+    results = {name: (True, words) for name, words in explained(settings).items()}
     with parts_of(settings) as parts:
         for name, ask in _checks(parts).items():
             tried = attempt(ask)
@@ -83,6 +96,32 @@ def check(settings: Settings, as_json: bool) -> None:
         for name, (fine, detail) in results.items():
             click.echo(f"{'ok   ' if fine else 'WRONG'} {name}: {detail}")
     sys.exit(0 if all(fine for fine, _ in results.values()) else VERDICT_FAILED)
+
+
+def explained(settings: Settings) -> dict[str, str]:
+    """What the configuration says about each listener and each sender, in words."""
+    words = {}
+    for name, listener in listeners_of(settings).items():
+        tls = (
+            "TLS with client certificates" if listener.tls.client_ca else "TLS" if listener.tls.certificate else "plain"
+        )
+        peers = ", ".join(listener.allowed_peers) or "any peer"
+        words[name if name == "mllp" else f"listeners.{name}"] = f"{listener.host}:{listener.port}, {tls}, {peers}"
+    words["sender"] = _in_words(settings.sender, Sender.model_fields) + ", for every sender without a rule"
+    for name, rule in settings.senders.items():
+        known_by = [
+            f"{key} {getattr(rule, key)}" for key in ("application", "facility", "listener") if getattr(rule, key)
+        ]
+        changed = rule.model_fields_set & Sender.model_fields.keys()
+        words[f"senders.{name}"] = f"messages of {', '.join(known_by)}: {_in_words(rule, changed) or 'as every sender'}"
+    return words
+
+
+def _in_words(sender: Sender, keys: Collection[str]) -> str:
+    """`answer=enhanced, time_zone=Europe/Berlin`: of these keys, those that have a value."""
+    values = {key: getattr(sender, key) for key in Sender.model_fields if key in keys}
+    shown = {key: "+".join(value) if isinstance(value, tuple) else str(value) for key, value in values.items()}
+    return ", ".join(f"{key}={value}" for key, value in shown.items() if value and value != "False")
 
 
 def _checks(parts: Parts) -> dict[str, Callable[[], str]]:
@@ -103,4 +142,10 @@ def _checks(parts: Parts) -> dict[str, Callable[[], str]]:
         verified = parts.predictor.verify(parts.settings.models.enabled)
         return f"{', '.join(verified)}; network guard of the model process: {parts.predictor.guard}"
 
-    return {"store": store, "fhir": fhir, "archive": archive, "models": models}
+    def destination(name: str) -> str:
+        parts.mllp_destinations[name].ping()
+        section = parts.settings.destinations[name]
+        return f"{section.host}:{section.port}"
+
+    own = {"store": store, "fhir": fhir, "archive": archive, "models": models}
+    return own | {f"destinations.{name}": partial(destination, name) for name in parts.settings.destinations}

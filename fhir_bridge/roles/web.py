@@ -1,23 +1,28 @@
 """The role `web`: hooks, pages, health and metrics over HTTP."""
 
 import threading
+from collections.abc import Mapping
 from concurrent.futures import TimeoutError as NotInTime
 
 from cheroot.wsgi import Server as HttpServer
 from flask import Flask
 
 from fhir_bridge import log
+from fhir_bridge.adapters.door_process import DoorProcess
 from fhir_bridge.adapters.group_commit import GroupCommit
 from fhir_bridge.api.fhir_endpoints import hooks
 from fhir_bridge.api.health import Check, health
-from fhir_bridge.api.metrics import Metrics, metrics
+from fhir_bridge.api.metrics import DoorFigures, Metrics, metrics
 from fhir_bridge.compose import Parts
 from fhir_bridge.errors import Unavailable
 from fhir_bridge.ports import Notification
 from fhir_bridge.web.app import LOOPBACK_HOSTS, host_of, make_app
-from fhir_bridge.web.pages import pages
+from fhir_bridge.web.message_pages import message_pages
+from fhir_bridge.web.pages import only_this_machine, pages
+from hl7_listener.traffic import Statistics
 
 _HOOK_SECONDS = 9  # HAPI gives up after 10
+_LONG_BACKLOG = 10_000  # messages that are answered and not applied: `degraded`
 
 
 class _QuietHttpServer(HttpServer):
@@ -32,9 +37,10 @@ class _QuietHttpServer(HttpServer):
 class Web:
     """Notifications go through the same writer as messages: answered after the commit that covers them."""
 
-    def __init__(self, parts: Parts, writer: GroupCommit) -> None:
+    def __init__(self, parts: Parts, writer: GroupCommit, door: DoorProcess) -> None:
         self._parts = parts
         self._writer = writer
+        self._door = door
         http = parts.settings.http
         self._max_body_bytes = int(http.max_body_mebibytes * 2**20)
         self._server = HttpServer(
@@ -61,16 +67,45 @@ class Web:
         except NotInTime:
             raise Unavailable("store.slow", "store", "not committed in time") from None
 
+    def _door_is_up(self) -> bool:
+        return self._door.is_up
+
+    def _traffic(self) -> Mapping[str, Statistics]:
+        return self._door.traffic
+
+    def _backlog(self) -> int:
+        return self._parts.journal.backlog(self._parts.store.intake_position())
+
+    def _door_checks(self) -> dict[str, Check]:
+        def door() -> tuple[bool, str]:
+            return self._door.is_up, f"{len(self._traffic())} listeners" if self._door.is_up else "mllp.door-not-ready"
+
+        def journal() -> tuple[bool, str]:
+            return self._door.can_write, "writes" if self._door.can_write else "store.unavailable"
+
+        def intake() -> tuple[bool, str]:
+            behind = self._backlog()
+            return behind < _LONG_BACKLOG, f"{behind} messages wait"
+
+        return {"door": door, "journal": journal, "intake": intake}
+
     def _app(self) -> Flask:
         parts, http = self._parts, self._parts.settings.http
-        figures = Metrics(parts.store.job_counts)
+        figures = Metrics(parts.store.job_counts, DoorFigures(self._door_is_up, self._traffic, self._backlog))
         blueprints = (
             pages(parts.store, parts.artifacts, parts.clock, parts.store.job_counts),
+            message_pages(parts.journal, parts.store, parts.clock, _field_name, only_this_machine),
             hooks(self._receive, parts.hook_token, self._max_body_bytes, figures.hook),
-            health(_checks(parts)),
+            health(_checks(parts) | self._door_checks(), required=("store", "door", "journal")),
             metrics(figures),
         )
         return make_app(blueprints, LOOPBACK_HOSTS | {host_of(http.public_url) if http.public_url else http.host})
+
+
+def _field_name(version: str, segment: str, position: int) -> str:
+    from fhir_bridge.adapters.hl7apy_conformance import field_name  # its tables take a second to load
+
+    return field_name(version, segment, position)
 
 
 def _checks(parts: Parts) -> dict[str, Check]:

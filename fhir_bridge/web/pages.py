@@ -40,7 +40,7 @@ class Step:
 def pages(store: JobStore, artifacts: ArtifactStore, clock: Clock, job_counts: JobCounts) -> Blueprint:
     """`/`, `/jobs/<job>` and `/jobs/<job>/explanation.png`. Each may raise Unavailable, which the application answers."""
     blueprint = Blueprint("pages", __name__)
-    blueprint.before_request(_only_this_machine)
+    blueprint.before_request(only_this_machine)
     blueprint.add_app_template_filter(utc)
     blueprint.add_app_template_filter(ago)
 
@@ -80,7 +80,8 @@ def pages(store: JobStore, artifacts: ArtifactStore, clock: Clock, job_counts: J
     return blueprint
 
 
-def _only_this_machine() -> None:
+def only_this_machine() -> None:
+    """Refuse whoever is elsewhere."""
     # There is no sign-in yet. A proxy on this machine would look like this machine: it says so itself.
     forwarded = "Forwarded" in request.headers or "X-Forwarded-For" in request.headers
     if forwarded or not _is_loopback(request.remote_addr or ""):

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from fhir_bridge.sections import Section
+from fhir_bridge.sections import AuthoritySection, Destination, Listener, Section, Sender, SenderRule
 from fhir_bridge.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,12 +54,40 @@ def error_codes() -> dict[str, str]:
 
 
 def setting_names() -> Iterator[str]:
-    """`section.key` of every setting."""
+    """`section.key` of every setting; of a table that a site names itself, `section.NAME.key` of what no other table has."""
     for name, field in Settings.model_fields.items():
         if isinstance(field.default, Section):
-            yield from (f"{name}.{key}" for key in type(field.default).model_fields)
+            yield from _keys(name, type(field.default))
+        elif section := _NAMED_TABLES.get(name):
+            yield from (
+                key for key in _keys(f"{name}.NAME", section) if key.removeprefix(f"{name}.NAME.") not in _SHARED[name]
+            )
         else:
             yield name
+
+
+_NAMED_TABLES: dict[str, type[Section]] = {
+    "senders": SenderRule,
+    "listeners": Listener,
+    "destinations": Destination,
+    "authority": AuthoritySection,
+}
+
+
+def _keys(prefix: str, section: type[Section]) -> Iterator[str]:
+    for key, field in section.model_fields.items():
+        if isinstance(field.default, Section):
+            yield from _keys(f"{prefix}.{key}", type(field.default))
+        else:
+            yield f"{prefix}.{key}"
+
+
+_SHARED = {  # what `[sender]` and `[mllp]` explain already
+    "senders": {key.removeprefix("sender.") for key in _keys("sender", Sender)},
+    "listeners": {key.removeprefix("mllp.") for key in _keys("mllp", Listener)},
+    "destinations": set[str](),
+    "authority": set[str](),
+}
 
 
 def _slugs(module: ast.Module) -> Iterator[str]:

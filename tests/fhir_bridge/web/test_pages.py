@@ -5,9 +5,12 @@ from html.parser import HTMLParser
 import pytest
 from flask.testing import FlaskClient
 
+from fhir_bridge.adapters.in_memory.journal import InMemoryJournal
+from fhir_bridge.adapters.in_memory.store import InMemoryStore
 from fhir_bridge.job import Stage, Status
 from fhir_bridge.web.app import make_app
-from fhir_bridge.web.pages import MASK, ago, pages, steps_of
+from fhir_bridge.web.message_pages import message_pages
+from fhir_bridge.web.pages import MASK, ago, only_this_machine, pages, steps_of
 from mappings.finding import ReportOutcome
 from mappings.order import Priority
 from tests.support.frozen_clock import FrozenClock
@@ -65,7 +68,8 @@ def store() -> ShownJobs:
 def client(store: ShownJobs) -> FlaskClient:
     clock = FrozenClock(AT)
     clock.advance(120)
-    return make_app([pages(store, store, clock, store.job_counts)]).test_client()  # type: ignore[arg-type]
+    messages = message_pages(InMemoryJournal(clock), InMemoryStore(clock), clock, lambda *_: "", only_this_machine)
+    return make_app([pages(store, store, clock, store.job_counts), messages]).test_client()  # type: ignore[arg-type]
 
 
 def read(client: FlaskClient, path: str) -> Outline:
