@@ -22,7 +22,7 @@ from mappings.hl7v2_order_keys import (
 )
 from mappings.hl7v2_order_timing import Sent, event_time, priority_of, requested_at, scheduled_at, sent_of
 from mappings.hl7v2_pid import identity_of, number_of
-from mappings.order import Identifier, Order, OrderControl, PatientIdentity
+from mappings.order import EventTime, Identifier, Order, OrderControl, PatientIdentity
 from mappings.refusal import MappingRefused
 from mappings.trace import Trace
 
@@ -119,7 +119,7 @@ def _patient(group: OrderGroup, policy: SenderPolicy, sent: Sent, trace: Trace) 
     if not identity.identifiers:
         where = group.patient.where(3) if group.patient else "PID^1^3"
         raise MappingRefused("order.patient-identifier-missing", where, "an order needs a patient identifier")
-    return replace(identity, as_of=sent.at)
+    return replace(identity, as_of=EventTime(sent.at, sent.sender) if sent.at else None)
 
 
 def _procedure(group: OrderGroup, policy: SenderPolicy, trace: Trace) -> Code | None:

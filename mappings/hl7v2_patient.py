@@ -7,15 +7,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from enum import StrEnum
 
 from mappings.hl7v2_datatypes import composite_identifiers, offset, timestamp
 from mappings.hl7v2_groups import Located
 from mappings.hl7v2_message import MessageView
 from mappings.hl7v2_order_keys import SenderPolicy
-from mappings.hl7v2_pid import identity_of, number_of, sent_at, zone_of
-from mappings.order import Identifier, PatientIdentity
+from mappings.hl7v2_order_timing import sent_of
+from mappings.hl7v2_pid import identity_of, number_of
+from mappings.order import EventTime, Identifier, PatientIdentity
 from mappings.refusal import MappingRefused
 from mappings.trace import Trace
 
@@ -84,7 +84,7 @@ class PatientChange:
     prior_account: Identifier | None = None
     visit: Identifier | None = None
     prior_visit: Identifier | None = None
-    at: datetime | None = None
+    at: EventTime | None = None
     trace: tuple[tuple[str, str], ...] = ()
 
 
@@ -132,15 +132,15 @@ def _trigger(message: MessageView, trace: Trace) -> str:
     raise MappingRefused("patient.event-missing", where, "neither MSH-9.2 nor EVN-1 names an event")
 
 
-def _at(message: MessageView, policy: SenderPolicy, trace: Trace) -> datetime | None:
+def _at(message: MessageView, policy: SenderPolicy, trace: Trace) -> EventTime | None:
     """EVN-2, when the event was recorded, else MSH-7, when the message was written."""
-    zone = zone_of(message, policy)
+    sent = sent_of(message, policy)
     recorded = next((s.value(2).strip() for s in message.segments if s.name == "EVN"), "")
-    if found := timestamp(recorded, zone):
-        trace.note("patient.at", f"EVN^1^2: {'its own offset' if offset(recorded) else 'in the zone of the message'}")
-        return found
+    if found := timestamp(recorded, sent.zone):
+        trace.note("patient.at", f"EVN^1^2: {'its own offset' if offset(recorded) else sent.zone_rule}")
+        return EventTime(found, sent.sender)
     trace.note("patient.at", "MSH^1^7: EVN-2 is no time")
-    return sent_at(message, zone)
+    return EventTime(sent.at, sent.sender) if sent.at else None
 
 
 def _groups(message: MessageView) -> list[_Group]:

@@ -62,12 +62,15 @@ class PatientIdentity:
     sex: str = field(default="", repr=False)  # FHIR AdministrativeGender: male, female, other, unknown, or empty
     reference: str = ""  # "Patient/123" where the FHIR door named the resource
     former: tuple[Identifier, ...] = ()
-    as_of: datetime | None = field(default=None, compare=False)  # when an HL7 v2 sender said so: MSH-7, EVN-2
+    as_of: "EventTime | None" = field(default=None, compare=False)  # when an HL7 v2 sender said so: MSH-7, EVN-2
 
 
 @dataclass(frozen=True, slots=True)
 class EventTime:
-    """When something happened to an order, and by whose clock: `ORC-9` or `MSH-7` and the sender. Only times of one clock compare."""
+    """When something happened to an order or a patient, and by whose clock: the sender's, of an order with the field (`ORC-9`, `MSH-7`).
+
+    Only times of one clock compare.
+    """
 
     at: datetime
     clock: str
