@@ -32,6 +32,7 @@ class Status(StrEnum):
     RUNNING = "running"
     WAITING = "waiting"  # for images, or for the time of the next attempt; holds no worker
     HELD = "held"  # a person must act
+    ON_HOLD = "on-hold"  # the sender of the order put it on hold, and releases it
     DONE = "done"
     CANCELLED = "cancelled"
     FAILED = "failed"  # attempts exhausted: the dead letters
@@ -50,6 +51,9 @@ class Event(StrEnum):
     WAKE = "wake"  # the time has come, or a waker said so
     CANCEL = "cancel"  # ORC-1 CA, DC; ServiceRequest revoked
     CHANGE = "change"  # ORC-1 XO: start again with the new order
+    SUSPEND = "suspend"  # ORC-1 HD, OH; ServiceRequest on-hold
+    RESUME = "resume"  # ORC-1 RL, OE; ServiceRequest active again
+    PATIENT = "patient"  # ADT: the patient is another, or other than we knew; what was found out of him counts no more
     REPLAY = "replay"  # a person says: again
 
 
@@ -59,6 +63,9 @@ MOVES: Mapping[tuple[Status, Event], Status] = {
     (_S.READY, _E.CLAIM): _S.RUNNING,
     (_S.READY, _E.CANCEL): _S.CANCELLED,
     (_S.READY, _E.CHANGE): _S.READY,
+    (_S.READY, _E.PATIENT): _S.READY,
+    (_S.READY, _E.HOLD): _S.HELD,  # an ADT message leaves open whose order it is
+    (_S.READY, _E.SUSPEND): _S.ON_HOLD,
     (_S.RUNNING, _E.ADVANCE): _S.READY,
     (_S.RUNNING, _E.FINISH): _S.DONE,
     (_S.RUNNING, _E.WAIT): _S.WAITING,
@@ -67,18 +74,32 @@ MOVES: Mapping[tuple[Status, Event], Status] = {
     (_S.RUNNING, _E.LOSE): _S.READY,
     (_S.RUNNING, _E.CANCEL): _S.CANCELLED,
     (_S.RUNNING, _E.CHANGE): _S.READY,
+    (_S.RUNNING, _E.PATIENT): _S.READY,
+    (_S.RUNNING, _E.SUSPEND): _S.ON_HOLD,
     (_S.WAITING, _E.WAKE): _S.READY,
     (_S.WAITING, _E.CANCEL): _S.CANCELLED,
     (_S.WAITING, _E.CHANGE): _S.READY,
+    (_S.WAITING, _E.PATIENT): _S.READY,
+    (_S.WAITING, _E.HOLD): _S.HELD,
+    (_S.WAITING, _E.SUSPEND): _S.ON_HOLD,
+    (_S.ON_HOLD, _E.RESUME): _S.READY,
+    (_S.ON_HOLD, _E.CANCEL): _S.CANCELLED,
+    (_S.ON_HOLD, _E.CHANGE): _S.ON_HOLD,
+    (_S.ON_HOLD, _E.PATIENT): _S.ON_HOLD,
+    (_S.ON_HOLD, _E.REPLAY): _S.READY,  # a person decides against the sender
     (_S.HELD, _E.REPLAY): _S.READY,
     (_S.HELD, _E.CANCEL): _S.CANCELLED,
     (_S.HELD, _E.CHANGE): _S.READY,
+    (_S.HELD, _E.PATIENT): _S.HELD,
     (_S.FAILED, _E.REPLAY): _S.READY,
     (_S.FAILED, _E.CANCEL): _S.CANCELLED,
     (_S.FAILED, _E.CHANGE): _S.READY,
+    (_S.FAILED, _E.PATIENT): _S.READY,
     (_S.DONE, _E.REPLAY): _S.READY,
+    (_S.DONE, _E.PATIENT): _S.READY,  # the result goes out anew, in place of the one that is out
     (_S.CANCELLED, _E.CANCEL): _S.CANCELLED,  # again: nothing but the reason changes
     (_S.CANCELLED, _E.REPLAY): _S.READY,  # ordered anew
+    (_S.CANCELLED, _E.PATIENT): _S.CANCELLED,
 }
 
 
@@ -97,6 +118,26 @@ def after(status: Status, event: Event) -> Status:
 def allows(status: Status, event: Event) -> bool:
     """Whether the table has this move."""
     return (status, event) in MOVES
+
+
+def from_outside(status: Status, event: Event, wish: str, *, out: bool) -> tuple[Status | None, str]:
+    """What an event from outside makes of a job: its next status (None: it stays what it is), and what is wished for it from then on.
+
+    A cancel while a result may be `out` stays a wish, see `JobQueue.record`. A hold of what a person must look at first stays one, too:
+    with the replay it counts.
+    """
+    if event in (Event.SUSPEND, Event.RESUME) and status in (Status.HELD, Status.FAILED):
+        if event is Event.SUSPEND:
+            return None, Event.SUSPEND
+        return None, "" if wish == Event.SUSPEND else wish
+    if not allows(status, event):
+        return None, wish
+    if event is Event.CANCEL and out:
+        return None, Event.CANCEL
+    following = after(status, event)
+    if wish == Event.SUSPEND and following is Status.READY:
+        return Status.ON_HOLD, ""
+    return following, wish if event in (Event.SUSPEND, Event.RESUME, Event.WAKE, Event.PATIENT) else ""
 
 
 def next_stage(stage: Stage) -> Stage | None:

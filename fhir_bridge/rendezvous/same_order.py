@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from mappings.code import Code
 from mappings.order import Identifier, Order, PatientIdentity
 
 
@@ -30,15 +31,22 @@ def proven(known: PatientIdentity, arrived: PatientIdentity) -> bool:
 
 
 def contradicts(known: Order, arrived: Order) -> bool:
-    """A key that both have, with different values: then they are two orders, whatever else agrees."""
-    if (
-        known.study_instance_uid
-        and arrived.study_instance_uid
-        and known.study_instance_uid != arrived.study_instance_uid
-    ):
+    """A key that both have, with different values: then they are two orders, whatever else agrees.
+
+    Not the filler order number: fillers renumber. Of the orders under one number, `part` or else the procedure says which is meant.
+    """
+    if _two(known.study_instance_uid, arrived.study_instance_uid) or _two(known.part, arrived.part):
+        return True
+    if known.part and not arrived.part and _other_procedure(known.procedure, arrived.procedure):
         return True
     pairs = ((known.accession, arrived.accession), (known.placer, arrived.placer))
     return any(left and right and _same_system(left, right) and left.value != right.value for left, right in pairs)
+
+
+def clashes(known: Order, arrived: Order) -> bool:
+    """They share a number that only one patient's order can have. A shared filler order number counts where there is no other."""
+    keys = [key for key in arrived.keys() if key.kind not in ("filler", "part")]  # noqa: SIM118 - a method of Order
+    return any(key in known.keys() for key in keys or arrived.keys())  # noqa: SIM118
 
 
 def same_placer(known: Order, arrived: Order) -> bool:
@@ -47,22 +55,53 @@ def same_placer(known: Order, arrived: Order) -> bool:
     return bool(left and right and left.system and left.system == right.system and left.value == right.value)
 
 
+def under_one_number(known: Order, arrived: Order) -> bool:
+    """Siblings: several orders that came under one order number, see `Order.part`."""
+    pairs = ((known.placer, arrived.placer), (known.filler, arrived.filler), (known.accession, arrived.accession))
+    return any(left and right and _agree(left, right) for left, right in pairs)
+
+
 def enriched(known: Order, arrived: Order) -> Order:
     """The known order with what only the second arrival says; nothing is overwritten."""
-    return _merged(arrived, known, known)
+    patient = _patient(known.patient, arrived.patient)
+    return replace(_merged(arrived, known, known), patient=patient, event=known.event or arrived.event)
 
 
 def changed(known: Order, arrived: Order) -> Order:
-    """The order after a change (ORC-1 XO): what the change says, and for the rest what was known."""
-    return replace(_merged(known, arrived, known), priority=arrived.priority)
+    """The order after a change (ORC-1 XO): what the change says, and for the rest what was known.
+
+    Who the patient is, only ADT and the FHIR server's Patient change.
+    """
+    patient = _patient(known.patient, arrived.patient)
+    if arrived.patient.reference and patient is not known.patient:
+        read = arrived.patient
+        patient = replace(patient, birth_date=read.birth_date or patient.birth_date, sex=read.sex or patient.sex)
+    priority = arrived.priority if arrived.states("priority") else known.priority
+    event = arrived.event or known.event
+    return replace(_merged(known, arrived, known), patient=patient, priority=priority, event=event)
+
+
+def demographics_differ(known: PatientIdentity, arrived: PatientIdentity) -> bool:
+    """Both say a birth date or a sex, and not the same."""
+    pairs = ((known.birth_date, arrived.birth_date), (known.sex, arrived.sex))
+    return any(left and right and left != right for left, right in pairs)
+
+
+def needs_restart(before: Order, after: Order) -> bool:
+    """A change of the patient, of what is to be done, or of where the images are: what was computed may be wrong."""
+    left, right = before.patient, after.patient
+    return (
+        (left.birth_date, left.sex) != (right.birth_date, right.sex)
+        or _named(before.procedure) != _named(after.procedure)
+        or before.modality != after.modality
+        or before.study_instance_uid != after.study_instance_uid
+        or before.accession != after.accession
+    )
 
 
 def _merged(weaker: Order, stronger: Order, known: Order) -> Order:
     return replace(
         known,
-        patient=_patient(weaker.patient, stronger.patient, known.patient)
-        if proven(weaker.patient, stronger.patient)
-        else known.patient,
         placer=stronger.placer or weaker.placer,
         filler=stronger.filler or weaker.filler,
         accession=stronger.accession or weaker.accession,
@@ -72,18 +111,45 @@ def _merged(weaker: Order, stronger: Order, known: Order) -> Order:
         reason=stronger.reason or weaker.reason,
         requested_at=stronger.requested_at or weaker.requested_at,
         service_request=stronger.service_request or weaker.service_request,
+        account=stronger.account or weaker.account,
+        visit=stronger.visit or weaker.visit,
+        group=stronger.group or weaker.group,
+        requested_procedure_id=stronger.requested_procedure_id or weaker.requested_procedure_id,
+        scheduled_step_id=stronger.scheduled_step_id or weaker.scheduled_step_id,
+        station_ae_title=stronger.station_ae_title or weaker.station_ae_title,
+        scheduled_at=stronger.scheduled_at or weaker.scheduled_at,
     )
 
 
-def _patient(weaker: PatientIdentity, stronger: PatientIdentity, known: PatientIdentity) -> PatientIdentity:
-    first = known.identifiers
-    others = tuple(i for side in (stronger, weaker) for i in side.identifiers if not _among(i, first))
-    return PatientIdentity(
-        identifiers=first + tuple(dict.fromkeys(others)),
-        birth_date=stronger.birth_date or weaker.birth_date,
-        sex=stronger.sex or weaker.sex,
-        reference=stronger.reference or weaker.reference,
+def _patient(known: PatientIdentity, arrived: PatientIdentity) -> PatientIdentity:
+    """The known patient with what only the arrival says, where it surely is the same one."""
+    if not proven(known, arrived):
+        return known
+    others = tuple(dict.fromkeys(i for i in arrived.identifiers if not _among(i, known.identifiers)))
+    return replace(
+        known,
+        identifiers=known.identifiers + others,
+        birth_date=known.birth_date or arrived.birth_date,
+        sex=known.sex or arrived.sex,
+        reference=known.reference or arrived.reference,
     )
+
+
+def _named(procedure: Code | None) -> tuple[str, str]:
+    """What a procedure is, without how it is spelled: its code, else its text."""
+    if procedure is None:
+        return "", ""
+    return (procedure.system, procedure.code) if procedure.code else ("", procedure.display)
+
+
+def _other_procedure(known: Code | None, arrived: Code | None) -> bool:
+    if known is None or arrived is None or known.system != arrived.system:
+        return False
+    return _two(known.code, arrived.code)
+
+
+def _two(left: str, right: str) -> bool:
+    return bool(left and right and left != right)
 
 
 def _differ(known: PatientIdentity, arrived: PatientIdentity) -> bool:

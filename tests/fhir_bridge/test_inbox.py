@@ -108,9 +108,39 @@ def test_a_notification_that_cannot_be_settled_does_not_hold_up_the_others(house
 
 def test_a_changed_service_request_changes_its_job(house: House) -> None:
     house.notify()
-    house.record.store(a_service_request(priority="stat"))
+    house.record.store(a_service_request(priority="stat", code={"text": "CT"}))
     house.notify(version="2")
     assert [(job.priority, job.reason) for job in house.store.jobs()] == [("stat", "order.changed")]
+
+
+@pytest.mark.parametrize("again", ["on-hold", "active"])
+def test_a_service_request_on_hold_holds_its_job_until_it_is_active_again(house: House, again: str) -> None:
+    house.notify()
+    for version, status in (("2", "on-hold"), ("3", again)):
+        house.record.store(a_service_request(status=status))
+        house.notify(version=version)
+    assert house.statuses() == [Status.ON_HOLD if again == "on-hold" else Status.READY]
+
+
+def test_a_service_request_that_starts_on_hold_waits_for_its_release(house: House) -> None:
+    house.record.store(a_service_request(status="on-hold"))
+    house.notify()
+    assert [(job.status, job.reason) for job in house.store.jobs()] == [(Status.ON_HOLD, "order.on-hold-early")]
+
+
+def test_a_service_request_that_is_revoked_while_on_hold_is_cancelled(house: House) -> None:
+    for version, status in (("1", "active"), ("2", "on-hold"), ("3", "revoked")):
+        house.record.store(a_service_request(status=status))
+        house.notify(version=version)
+    assert house.statuses() == [Status.CANCELLED]
+
+
+def test_a_service_request_that_merely_is_active_does_not_release_what_hl7_v2_holds(house: House) -> None:
+    with house.store.transaction() as ledger:
+        accept_order(ledger, an_order("1"), "hl7v2")
+        accept_order(ledger, an_order("1", control=OrderControl.HOLD), "hl7v2")
+    house.notify()
+    assert house.statuses() == [Status.ON_HOLD]
 
 
 def test_a_changed_service_request_does_not_change_what_hl7_v2_ordered(house: House) -> None:

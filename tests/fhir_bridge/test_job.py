@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fhir_bridge.job import MOVES, STAGES, Event, ForbiddenMove, Stage, Status, after, next_stage
+from fhir_bridge.job import MOVES, STAGES, Event, ForbiddenMove, Stage, Status, after, from_outside, next_stage
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,12 @@ from fhir_bridge.job import MOVES, STAGES, Event, ForbiddenMove, Stage, Status, 
         (Status.HELD, Event.REPLAY, Status.READY),
         (Status.FAILED, Event.REPLAY, Status.READY),
         (Status.CANCELLED, Event.REPLAY, Status.READY),  # ordered anew
+        (Status.READY, Event.SUSPEND, Status.ON_HOLD),
+        (Status.RUNNING, Event.SUSPEND, Status.ON_HOLD),
+        (Status.WAITING, Event.SUSPEND, Status.ON_HOLD),
+        (Status.ON_HOLD, Event.RESUME, Status.READY),
+        (Status.ON_HOLD, Event.CHANGE, Status.ON_HOLD),
+        (Status.ON_HOLD, Event.CANCEL, Status.CANCELLED),
     ],
 )
 def test_good_moves(status: Status, event: Event, expected: Status) -> None:
@@ -34,6 +40,10 @@ def test_good_moves(status: Status, event: Event, expected: Status) -> None:
         (Status.CANCELLED, Event.CHANGE),
         (Status.HELD, Event.CLAIM),  # a person must act first
         (Status.READY, Event.ADVANCE),  # only a claimed job advances
+        (Status.ON_HOLD, Event.CLAIM),
+        (Status.ON_HOLD, Event.WAKE),  # images do not release a hold
+        (Status.DONE, Event.SUSPEND),
+        (Status.HELD, Event.RESUME),  # the sender's release does not do what a person must do
     ],
 )
 def test_bad_moves_are_forbidden(status: Status, event: Event) -> None:
@@ -48,7 +58,23 @@ def test_only_a_replay_brings_an_ended_job_back(events: list[Event]) -> None:
         ended = status in (Status.DONE, Status.CANCELLED)
         if (status, event) in MOVES:
             status = MOVES[status, event]
-            assert not ended or event in (Event.REPLAY, Event.CANCEL)
+            assert not ended or event in (Event.REPLAY, Event.CANCEL, Event.PATIENT)
+
+
+@pytest.mark.parametrize("status", [Status.HELD, Status.FAILED])
+def test_a_hold_of_what_a_person_must_look_at_counts_from_the_replay_on(status: Status) -> None:
+    stays, wish = from_outside(status, Event.SUSPEND, "", out=False)
+    assert (stays, from_outside(status, Event.REPLAY, wish, out=False)) == (None, (Status.ON_HOLD, ""))
+
+
+@pytest.mark.parametrize("status", [Status.HELD, Status.FAILED])
+def test_a_release_takes_back_the_hold_of_what_a_person_must_look_at(status: Status) -> None:
+    assert from_outside(status, Event.RESUME, Event.SUSPEND, out=False) == (None, "")
+
+
+@pytest.mark.parametrize("event", [Event.SUSPEND, Event.WAKE])
+def test_a_wish_to_cancel_outlives_a_hold(event: Event) -> None:
+    assert from_outside(Status.WAITING, event, Event.CANCEL, out=True)[1] == Event.CANCEL
 
 
 def test_every_status_can_be_left() -> None:

@@ -1,6 +1,10 @@
+from dataclasses import replace
+from datetime import date
+
 import pytest
 
-from fhir_bridge.rendezvous.same_order import changed, contradicts, enriched, same_patient
+from fhir_bridge.rendezvous.same_order import changed, clashes, contradicts, enriched, needs_restart, same_patient
+from mappings.code import Code
 from mappings.order import Identifier, PatientIdentity, Priority
 from tests.support.builders import an_order
 
@@ -64,8 +68,65 @@ def test_enrichment_adds_and_never_overwrites() -> None:
 
 
 def test_a_change_overwrites_what_it_says_and_keeps_the_rest() -> None:
-    result = changed(an_order(modality="DX"), an_order(modality="CR", accession=None, priority=Priority.STAT))
+    arrived = an_order(modality="CR", accession=None, priority=Priority.STAT, trace=(("priority", "TQ1^1^9"),))
+    result = changed(an_order(modality="DX"), arrived)
     assert (result.modality, result.accession, result.priority) == ("CR", an_order().accession, Priority.STAT)
+
+
+def test_a_change_without_a_priority_keeps_the_one_that_was() -> None:
+    """Item 23: empty means no change."""
+    assert changed(an_order(priority=Priority.STAT), an_order()).priority is Priority.STAT
+
+
+def test_a_change_by_hl7_v2_keeps_birth_date_and_sex() -> None:
+    """Item 31: only ADT overwrites demographics."""
+    arrived = replace(an_order().patient, birth_date=date(1999, 9, 9), sex="male")
+    assert changed(an_order(), an_order(patient=arrived)).patient == an_order().patient
+
+
+def test_a_change_that_read_the_servers_patient_takes_birth_date_and_sex_from_there() -> None:
+    arrived = replace(an_order().patient, birth_date=date(1999, 9, 9), sex="male", reference="Patient/1")
+    result = changed(an_order(), an_order(patient=arrived)).patient
+    assert (result.birth_date, result.sex) == (date(1999, 9, 9), "male")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, False),
+        ({"priority": Priority.STAT}, False),
+        ({"reason": "cough"}, False),
+        ({"filler": Identifier("CANARY-F1", "urn:f")}, False),
+        ({"procedure": Code("XCHEST", "urn:site:procedures", "CHEST, as they now spell it")}, False),
+        ({"procedure": Code("XHAND", "urn:site:procedures", "Hand")}, True),
+        ({"modality": "CT"}, True),
+        ({"study_instance_uid": "1.2.3"}, True),
+        ({"accession": Identifier("CANARY-A9", "", "ACSN")}, True),
+        ({"patient": replace(an_order().patient, sex="male")}, True),
+    ],
+)
+def test_what_of_a_change_makes_what_was_computed_worthless(changes: dict[str, object], expected: bool) -> None:
+    assert needs_restart(an_order(), an_order(**changes)) is expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"part": "2"}, True),
+        ({"part": ""}, False),
+        ({"part": "", "procedure": Code("XHAND", "urn:site:procedures")}, True),
+        ({"part": "", "procedure": Code("36643-5", "http://loinc.org")}, False),  # another code system says nothing
+        ({"part": "", "procedure": None}, False),
+    ],
+)
+def test_orders_under_one_number_are_told_apart(changes: dict[str, object], expected: bool) -> None:
+    assert contradicts(an_order(part="1"), an_order(**changes)) is expected  # type: ignore[arg-type]
+
+
+def test_a_shared_filler_number_is_no_clash_where_the_order_has_another_key() -> None:
+    filler = Identifier("CANARY-F1", "urn:f", "FILL")
+    known, arrived = an_order("1", filler=filler), an_order("2", filler=filler)
+    assert (clashes(known, arrived), clashes(known, replace(arrived, placer=None, accession=None))) == (False, True)
 
 
 def test_a_bare_number_in_common_brings_no_identity_along() -> None:

@@ -1,0 +1,153 @@
+"""Which of the orders that we hold an arrival is, if any, and what becomes of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from fhir_bridge.job import Event
+from fhir_bridge.order_intake.answers import answer_to
+from fhir_bridge.order_intake.effects import CANCELLED_EARLY, CONFLICT, STATUS_MISSING, TROUBLE, touch
+from fhir_bridge.ports import KnownOrder, Ledger
+from fhir_bridge.rendezvous.same_order import clashes, contradicts, same_patient, same_placer, under_one_number
+from mappings.order import Order, OrderControl, OrderKey
+from mappings.refusal import MappingRefused
+
+UNKNOWN = "order.unknown"  # a cancel, change, hold, ... of an order that we do not know
+
+_CANCELS = (OrderControl.CANCEL, OrderControl.REPLACED)
+_NEVER_MAKE_A_JOB = frozenset(
+    {
+        OrderControl.NONE,
+        OrderControl.NUMBER,
+        OrderControl.LINK,
+        OrderControl.TROUBLE,
+        OrderControl.CHANGE_CONFIRMED,
+        OrderControl.HOLD_CONFIRMED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of an order: the job that it made or touched (empty for none), the order-level answer (ORC-1 of an ORR, ORG or
+    ORI; table 0119), and what somebody should look at (a slug; empty for nothing)."""
+
+    job: str = ""
+    answer: str = "OK"
+    warning: str = ""
+
+
+def accept_order(ledger: Ledger, order: Order, source: str, *, keep_unknown: bool = True) -> Taken:
+    """What this order makes of its job, or of none. The same order by another door touches the same job.
+
+    Without `keep_unknown` a cancel, change or hold of an order that we do not know leaves no trace. Raises MappingRefused
+    `order.patient-conflict`, `order.ambiguous`.
+    """
+    known = _candidates(ledger, order)
+    ours = [k for k in known if same_patient(k.order.patient, order.patient)]
+    same = _same(ours, order)
+    if order.control is OrderControl.LINK:
+        _link(ledger, same, order)
+    if same:
+        return _touch(ledger, same, order, source)
+    if order.control in _NEVER_MAKE_A_JOB:
+        return _nothing_known(order)
+    if any(clashes(k.order, order) for k in known if k not in ours):
+        return _conflict(ledger, order, source)
+    if order.control is OrderControl.NEW:
+        job = ledger.add_order(order, source)
+        _link_replaced(ledger, job, order)
+        return Taken(job, answer_to(order.control_code, done=True))
+    kept = keep_unknown and order.control is not OrderControl.RELEASE
+    job = _create_early(ledger, order, source) if kept else ""
+    return Taken(job, answer_to(order.control_code, done=kept), UNKNOWN)
+
+
+def _candidates(ledger: Ledger, order: Order) -> tuple[KnownOrder, ...]:
+    """By the order's keys. Of orders that came under one number only the first is found by it, the others by their patient."""
+    known = ledger.orders_by_keys(order.keys())
+    if not any(k.order.part for k in known):
+        return known
+    siblings = ledger.orders_of_patient(order.patient.identifiers)
+    found = {k.job.id: k for k in siblings if k.order.part and under_one_number(k.order, order)}
+    return tuple((found | {k.job.id: k for k in known}).values())
+
+
+def _same(ours: Sequence[KnownOrder], order: Order) -> list[KnownOrder]:
+    """The known orders that this one is: one, or all under its number where it does not say which."""
+    same = [k for k in ours if not contradicts(k.order, order)]
+    if not same and order.control in (OrderControl.CHANGE, OrderControl.CHANGE_CONFIRMED):
+        same = [k for k in ours if same_placer(k.order, order)]  # it corrects the numbers, too
+        if len(same) > 1:
+            raise MappingRefused("order.ambiguous", "OBR^1^4", "several orders bear this number, none this procedure")
+    return same if len(same) > 1 and all(k.order.part for k in same) else same[:1]
+
+
+def _touch(ledger: Ledger, same: Sequence[KnownOrder], order: Order, source: str) -> Taken:
+    results = [touch(ledger, known, order, source) for known in same]
+    warnings = [warning for _, warning in results if warning]
+    done = all(done for done, _ in results)
+    return Taken(same[0].job.id, answer_to(order.control_code, done=done), warnings[0] if warnings else "")
+
+
+def _nothing_known(order: Order) -> Taken:
+    if order.control is OrderControl.TROUBLE:
+        return Taken(warning=TROUBLE)
+    not_for_us = order.control_code in ("NW", "RF", "SS")
+    warning = STATUS_MISSING if order.control_code == "SC" else ""
+    return Taken(answer=answer_to(order.control_code, done=not not_for_us), warning=warning)
+
+
+def _create_early(ledger: Ledger, order: Order, source: str) -> str:
+    """What came before its order is kept as a job, so that the order that comes late finds it, and people see it."""
+    if order.control is OrderControl.CHANGE:
+        job = ledger.add_order(order, source)
+    else:
+        moves = order.control in (*_CANCELS, OrderControl.HOLD)
+        job = ledger.add_order(replace(order, event=None, moved=order.event if moves else None), source)
+    if order.control in _CANCELS:
+        ledger.happen(job, Event.CANCEL, CANCELLED_EARLY)
+    elif order.control is OrderControl.HOLD:
+        ledger.happen(job, Event.SUSPEND, "order.on-hold-early")
+    else:
+        ledger.note(job, "incomplete", "order.before-it-came")
+    return job
+
+
+def _link_replaced(ledger: Ledger, job: str, order: Order) -> None:
+    """Both timelines name the other job."""
+    for old in _related(ledger, order):
+        ledger.note(job, "replaces", old)
+        ledger.note(old, "replaced-by", job)
+
+
+def _link(ledger: Ledger, same: Sequence[KnownOrder], order: Order) -> None:
+    """A child order (CH) and its parent (ORC-8), as far as we know them."""
+    parents = _related(ledger, order)
+    for child in same:
+        for parent in parents:
+            ledger.note(child.job.id, "child-of", parent)
+    for parent in parents:
+        ledger.note(parent, "parent-of", same[0].job.id if same else "order.unknown-child")
+
+
+def _related(ledger: Ledger, order: Order) -> list[str]:
+    """The jobs of the orders that this one names, of the same patient."""
+    known = ledger.orders_by_keys(order.related)
+    return [k.job.id for k in known if same_patient(k.order.patient, order.patient)]
+
+
+def _conflict(ledger: Ledger, order: Order, source: str) -> Taken:
+    """The same accession, study or placer number, but another patient: somebody must look; no guess. Held once, however often it comes."""
+    keys = tuple(OrderKey(f"conflict-{key.kind}", _patient_of(order), key.value) for key in order.keys())  # noqa: SIM118 - a method of Order
+    if held := ledger.orders_by_keys(keys):
+        taken = _touch(ledger, held[:1], order, source)
+        return replace(taken, warning=taken.warning or CONFLICT)
+    if order.control is OrderControl.NEW:
+        job = ledger.add_order(order, source, held=CONFLICT, keys=keys)
+        return Taken(job, answer_to(order.control_code, done=True), CONFLICT)
+    raise MappingRefused(CONFLICT, "PID^1^3", "the order is known, but for another patient")
+
+
+def _patient_of(order: Order) -> str:
+    first = order.patient.identifiers[0]  # the mappings let no order with an effect pass without one
+    return f"{first.system}|{first.value}"
