@@ -4,7 +4,8 @@ The same message makes the same bytes, and sent again it changes nothing on the 
 docs/conformance/deviations.md.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from mappings.fhir_elements import Json
@@ -13,6 +14,7 @@ from mappings.hl7v2_conversion import Conversion
 from mappings.hl7v2_groups import Located, OrderGroup, groups_of
 from mappings.hl7v2_message import MessageView
 from mappings.hl7v2_order import ORDER_EVENTS
+from mappings.hl7v2_order_control import code_of
 from mappings.hl7v2_order_identity import numbers_of
 from mappings.hl7v2_order_keys import SenderPolicy
 from mappings.hl7v2_to_clinical import add_allergy, add_condition
@@ -20,7 +22,7 @@ from mappings.hl7v2_to_encounter import Visit, add_encounter, encounter_draft, v
 from mappings.hl7v2_to_merge import MERGES
 from mappings.hl7v2_to_patient import Writing, WrittenPatient, add_patient
 from mappings.hl7v2_to_provenance import add_provenance
-from mappings.hl7v2_to_service_request import OrderSurroundings, add_order, is_replaced, is_replacement
+from mappings.hl7v2_to_service_request import REPLACED, OrderSurroundings, add_order
 from mappings.order import Identifier
 from mappings.refusal import MappingRefused
 
@@ -30,6 +32,7 @@ PERSON_EVENTS = frozenset({"A01", "A04", "A05", "A08", "A28", "A31"})
 VISIT_EVENTS = frozenset({"A02", "A03", "A06", "A07", "A11", "A12", "A13", "A38"})
 """ADT events of a visit: the Patient is created if the server has none, and else left alone."""
 
+_ADT_EVENTS = PERSON_EVENTS | VISIT_EVENTS | MERGES.keys()
 _NOT_IMAGING = frozenset({"RXO", "RXE", "RXA", "RXD", "RXG", "RQD", "RQ1", "ODS", "ODT"})  # pharmacy, supplies, diet
 
 
@@ -50,17 +53,16 @@ def convert(message: MessageView, policy: SenderPolicy, known: Mapping[str, Json
     """The transaction for a message, and its trace.
 
     Raises MappingRefused `bundle.type-unsupported` for anything but ORM^O01, OMG^O19, OMI^O23 and the ADT events of this module;
-    `bundle.header-missing`, `bundle.merge-missing`, `bundle.merge-with-itself`, `bundle.prior-identifier-missing`,
-    `bundle.patients-not-two`, `bundle.account-missing`, `bundle.visit-missing`, and what `hl7v2_order.orders_from` raises.
+    `bundle.header-missing`, `bundle.merge-with-itself`, `bundle.account-missing`, `bundle.visit-missing`, and what
+    `hl7v2_order.orders_from` and `hl7v2_patient.patient_changes_from` raise.
     """
     conversion = Conversion(message, policy, Transaction(known))
     code, event = _type(conversion)
     if (code, event) in ORDER_EVENTS:
         _add_orders(conversion)
-    elif code == "ADT" and event in MERGES:
-        MERGES[event](conversion)
-    elif code == "ADT" and event in PERSON_EVENTS | VISIT_EVENTS:
-        _add_admission(conversion, event)
+    elif code == "ADT" and event in _ADT_EVENTS:
+        with _in_words_of_patients():
+            _add_change(conversion, event)
     else:
         raise MappingRefused("bundle.type-unsupported", "MSH^1^9", "no FHIR mapping for this message type or event")
     add_provenance(conversion)
@@ -75,6 +77,26 @@ def _type(conversion: Conversion) -> tuple[str, str]:
     if not event and code == "ADT":
         return code, next((segment.text(1).upper() for segment in conversion.segments if segment.name == "EVN"), "")
     return code, event
+
+
+@contextmanager
+def _in_words_of_patients() -> Iterator[None]:
+    """What is refused in the words of orders where it is read."""
+    try:
+        yield
+    except MappingRefused as refusal:
+        if refusal.code == "order.key-deleted":
+            raise MappingRefused("patient.key-deleted", refusal.where, refusal.explanation) from None
+        if refusal.code == "order.patient-identifier-missing":
+            raise MappingRefused("patient.identifier-missing", refusal.where, refusal.explanation) from None
+        raise
+
+
+def _add_change(conversion: Conversion, event: str) -> None:
+    if event in MERGES:
+        MERGES[event](conversion)
+    else:
+        _add_admission(conversion, event)
 
 
 def _add_admission(conversion: Conversion, event: str) -> None:
@@ -98,7 +120,8 @@ def _add_orders(conversion: Conversion) -> None:
     if not groups:
         raise MappingRefused("order.group-missing", "ORC^1", "the message has neither ORC nor OBR")
     around = {pid.sequence: _surroundings(conversion, pid, segments) for pid, segments in _patients(conversion)}
-    replaced: Json | None = None
+    replaced: list[Json] = []  # by the RO that follow
+    before = ""
     for number, (group, numbers) in enumerate(zip(groups, numbers_of(conversion, groups), strict=True), 1):
         if group.patient is None:
             raise MappingRefused("order.patient-identifier-missing", "PID^1^3", "an order needs a patient")
@@ -106,7 +129,8 @@ def _add_orders(conversion: Conversion) -> None:
             conversion.trace.note(f"ServiceRequest[{number}]", "an order for drugs, supplies or diet: left out")
             continue
         surroundings = around[group.patient.sequence]
-        replaces = replaced if is_replacement(group) else None
+        control = code_of(group)
+        replaces = tuple(replaced) if control == "RO" else ()
         reference = add_order(
             conversion,
             number,
@@ -114,7 +138,11 @@ def _add_orders(conversion: Conversion) -> None:
             numbers,
             OrderSurroundings(surroundings.patient, surroundings.encounter, surroundings.contained_visit, replaces),
         )
-        replaced = reference if is_replaced(group) else None
+        if control in REPLACED:
+            replaced = [*(replaced if before in REPLACED else []), *([reference] if reference else [])]
+        elif control != "RO":
+            replaced = []
+        before = control
 
 
 def _surroundings(conversion: Conversion, pid: Located, segments: list[Located]) -> OrderSurroundings:

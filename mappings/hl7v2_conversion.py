@@ -5,16 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from functools import cached_property
-from zoneinfo import ZoneInfo
 
 from mappings.fhir_elements import Json
 from mappings.fhir_transaction import Draft, Transaction
-from mappings.hl7v2_datatypes import offset
 from mappings.hl7v2_elements import person_name, repetitions, shown_name
 from mappings.hl7v2_groups import Located
 from mappings.hl7v2_identity import Scope, identifier_element
 from mappings.hl7v2_message import MessageView
 from mappings.hl7v2_order_keys import SenderPolicy
+from mappings.hl7v2_pid import zone_of
 from mappings.order import Identifier
 from mappings.refusal import MappingRefused
 from mappings.trace import Trace
@@ -49,7 +48,7 @@ class Conversion:
     @cached_property
     def zone(self) -> tzinfo:
         """The zone of times without an offset: MSH-7's offset, else the sender's zone; never this machine's."""
-        return offset(self.header.text(7)) or ZoneInfo(self.policy.time_zone)
+        return zone_of(self.message, self.policy)
 
     @cached_property
     def scope(self) -> Scope:

@@ -48,7 +48,7 @@ def _read(conversion: Conversion, number: int, group: OrderGroup) -> Numbers:
         placer and scope.identified(placer, "placer"),
         filler and scope.identified(filler, "filler"),
         accession_number and scope.identified(accession_number, "accession"),
-        study_instance_uid(group, trace),
+        study_instance_uid(group, trace, policy.study_uid_sources),
     )
     for element, source in trace.lines():
         conversion.trace.note(f"ServiceRequest[{number}].identifier {element}", source)

@@ -43,9 +43,9 @@ def identity_of(pid: Located, policy: SenderPolicy, trace: Trace) -> PatientIden
         identifiers = composite_identifiers(pid, position, policy.authorities)
         if identifiers:
             break
-    ranked = tuple(sorted(identifiers, key=lambda identifier: _rank(identifier, policy)))
+    ranked = tuple(sorted(identifiers, key=lambda identifier: rank_of(identifier, policy)))
     if ranked:
-        rule = ("the configured authority first", "type MR first", "as sent")[_rank(ranked[0], policy)]
+        rule = ("the configured authority first", "type MR first", "as sent")[rank_of(ranked[0], policy)]
         trace.note("patient.identifiers", f"{pid.where(position)}: {rule}")
     birth_date = day(pid.text(7))
     if birth_date:
@@ -58,7 +58,8 @@ def identity_of(pid: Located, policy: SenderPolicy, trace: Trace) -> PatientIden
     return PatientIdentity(ranked, birth_date, sex.code if sex else "")
 
 
-def _rank(identifier: Identifier, policy: SenderPolicy) -> int:
+def rank_of(identifier: Identifier, policy: SenderPolicy) -> int:
+    """The order among a patient's identifiers: 0 the configured authority's, 1 of type MR, 2 the others as sent."""
     wanted = policy.patient_authority
     if wanted:
         rule = policy.authorities.rule_for(identifier)

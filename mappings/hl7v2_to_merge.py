@@ -18,7 +18,7 @@ from mappings.refusal import MappingRefused
 
 
 def add_merge(conversion: Conversion) -> None:
-    """A40, A18, A34, A39: each MRG's patient is replaced by that of the PID before it. Repeated pairs are as many merges."""
+    """A40, and what older senders write for it: each MRG's patient is replaced by that of the PID before it. Repeated pairs are as many merges."""
     for pid, mrg in _pairs(conversion):
         survivor, identifiers = patient_draft(conversion, pid)
         retired = _prior(conversion, mrg)
@@ -50,7 +50,7 @@ def add_unlink(conversion: Conversion) -> None:
 def _link_both(conversion: Conversion, *, linked: bool) -> None:
     pids = [segment for segment in conversion.segments if segment.name == "PID"]
     if len(pids) != 2:
-        raise MappingRefused("bundle.patients-not-two", "PID^2", "the event is about two patients")
+        raise MappingRefused("patient.linked-patient-missing", "PID^2^3", "the event is about two patients")
     drafts = [patient_draft(conversion, pid) for pid in pids]
     references = [
         conversion.transaction.present("Patient", found[:1]) or full_url("Patient", found[0]) for _, found in drafts
@@ -65,7 +65,7 @@ def _link_both(conversion: Conversion, *, linked: bool) -> None:
 
 
 def add_changed_identifier(conversion: Conversion) -> None:
-    """A47: the record keeps its old identifier, marked as such, and is found by it; PID-3 is its new one."""
+    """A47, A46: the record keeps its old identifier, marked as such, and is found by it; PID-3 is its new one."""
     for pid, mrg in _pairs(conversion):
         draft, _ = patient_draft(conversion, pid)
         before = _prior(conversion, mrg)
@@ -75,7 +75,7 @@ def add_changed_identifier(conversion: Conversion) -> None:
 
 
 def add_account_merge(conversion: Conversion) -> None:
-    """A41: the account in MRG-3 is closed; that in PID-18 stays."""
+    """A41, A35, A49: the account in MRG-3 is closed; that in PID-18 stays."""
     for pid, mrg in _pairs(conversion):
         patient = add_patient(conversion, pid, "ensured")
         _account(conversion, mrg, 3, patient, "inactive")
@@ -90,7 +90,7 @@ def add_account_move(conversion: Conversion) -> None:
 
 
 def add_visit_merge(conversion: Conversion) -> None:
-    """A42: the visit in MRG-5 was recorded in error; that in PV1-19 stays."""
+    """A42, A50: the visit in MRG-5 was recorded in error; that in PV1-19 stays."""
     for pid, mrg, pv1 in _visits(conversion):
         patient = add_patient(conversion, pid, "ensured")
         stays = encounter_draft(conversion, Visit(pv1), patient, "A42")
@@ -112,14 +112,14 @@ def add_visit_move(conversion: Conversion) -> None:
 
 
 MERGES: Mapping[str, Callable[[Conversion], None]] = {
-    **dict.fromkeys(("A18", "A34", "A39", "A40"), add_merge),
+    **dict.fromkeys(("A18", "A30", "A34", "A36", "A39", "A40"), add_merge),
     "A24": add_link,
     "A37": add_unlink,
-    "A41": add_account_merge,
-    "A42": add_visit_merge,
+    **dict.fromkeys(("A35", "A41", "A49"), add_account_merge),
+    **dict.fromkeys(("A42", "A50"), add_visit_merge),
     "A44": add_account_move,
     "A45": add_visit_move,
-    "A47": add_changed_identifier,
+    **dict.fromkeys(("A46", "A47"), add_changed_identifier),
 }
 """The events that this module maps. A43 is not among them: it moves single identifiers between patients, and which of the server's
 resources go with them only a person can say."""
@@ -137,7 +137,7 @@ def _pairs(conversion: Conversion) -> Iterator[tuple[Located, Located]]:
             found = True
             yield pid, segment
     if not found:
-        raise MappingRefused("bundle.merge-missing", "MRG^1", "the event needs an MRG segment")
+        raise MappingRefused("patient.prior-identifier-missing", "MRG^1^1", "the event needs an MRG segment")
 
 
 def _visits(conversion: Conversion) -> Iterator[tuple[Located, Located, Located]]:
@@ -149,10 +149,10 @@ def _visits(conversion: Conversion) -> Iterator[tuple[Located, Located, Located]
 
 
 def _prior(conversion: Conversion, mrg: Located) -> Identifier:
-    """MRG-1, else MRG-2, else MRG-4."""
-    found = patient_identifiers(conversion, mrg, (1, 2, 4))
+    """MRG-1; of older senders MRG-4, then MRG-2."""
+    found = patient_identifiers(conversion, mrg, (1, 4, 2))
     if not found:
-        raise MappingRefused("bundle.prior-identifier-missing", mrg.where(1), "the merged patient has no identifier")
+        raise MappingRefused("patient.prior-identifier-missing", mrg.where(1), "the event names no prior patient")
     return found[0]
 
 

@@ -19,6 +19,7 @@ from mappings.hl7v2_elements import (
 )
 from mappings.hl7v2_groups import Located
 from mappings.hl7v2_identity import identifier_element
+from mappings.hl7v2_pid import rank_of
 from mappings.order import Identifier
 from mappings.refusal import MappingRefused
 
@@ -62,7 +63,7 @@ def patient_identifiers(conversion: Conversion, segment: Located, positions: tup
         for number in repetitions(segment, position):
             segment.key(position, repetition=number)
         if found := conversion.composite(segment, position, "patient"):
-            return sorted(found, key=lambda identifier: _rank(identifier, conversion))
+            return sorted(found, key=lambda identifier: rank_of(identifier, conversion.policy))
     return []
 
 
@@ -80,15 +81,6 @@ def _identifiers(conversion: Conversion, segment: Located) -> tuple[list[Identif
     known = {(identifier.system, identifier.value) for identifier in found}
     found += [identifier for identifier in further if (identifier.system, identifier.value) not in known]
     return list({(identifier.system, identifier.value): identifier for identifier in found}.values()), leading
-
-
-def _rank(identifier: Identifier, conversion: Conversion) -> int:
-    wanted = conversion.policy.patient_authority
-    if wanted:
-        rule = conversion.policy.authorities.rule_for(identifier)
-        if wanted == (rule.name if rule else identifier.namespace):
-            return 0
-    return 1 if identifier.type == "MR" else 2
 
 
 def _demographics(draft: Draft, conversion: Conversion, segment: Located) -> None:

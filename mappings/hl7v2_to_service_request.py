@@ -18,7 +18,9 @@ from mappings.hl7v2_elements import coded_concept, date_time, free_text, repetit
 from mappings.hl7v2_groups import Located, OrderGroup
 from mappings.hl7v2_identity import identifier_element
 from mappings.hl7v2_order import modality_of, priority_of
+from mappings.hl7v2_order_control import code_of
 from mappings.hl7v2_order_identity import Numbers
+from mappings.hl7v2_order_keys import SenderPolicy
 from mappings.hl7v2_to_clinical import add_condition, add_observation, notes_of
 from mappings.hl7v2_to_patient import Writing, WrittenPatient
 from mappings.order import Identifier
@@ -29,24 +31,25 @@ _STATUS_REASON = "http://hl7.org/fhir/StructureDefinition/request-statusReason"
 _IMAGING = concept(Code("363679005", code_system.SNOMED_CT, "Imaging"))
 _CLINICAL_INFORMATION = concept(Code("55752-0", code_system.LOINC, "Clinical information"))
 _ENDED = frozenset({"revoked", "entered-in-error"})
-_REPLACED = frozenset({"RP", "RQ", "RU"})
+REPLACED = frozenset({"RP", "RQ", "RU"})
+"""The codes of ORC-1 that say: this order is replaced by the RO that follows."""
 
 
 @dataclass(frozen=True, slots=True)
 class OrderSurroundings:
-    """What an order group hangs on: its patient, its visit (a reference, or a contained Encounter), and the order it replaces."""
+    """What an order group hangs on: its patient, its visit (a reference, or a contained Encounter), and the orders it replaces."""
 
     patient: WrittenPatient
     encounter: str = ""
     contained_visit: Json | None = None
-    replaces: Json | None = None
+    replaces: tuple[Json, ...] = ()
 
 
 def add_order(
     conversion: Conversion, number: int, group: OrderGroup, numbers: Numbers, around: OrderSurroundings
 ) -> Json:
     """The order, and what stands in its group; the reference to it, or nothing where nothing is written. Raises MappingRefused `order.control-unknown`, `-missing`."""
-    control, write = _control(group)
+    control, write = _control(group, conversion.policy)
     draft = Draft("ServiceRequest", conversion.trace).numbered(number)
     status = _status(draft, group, control, write)
     if write == "state" and group.obr is None:
@@ -68,21 +71,15 @@ def add_order(
     return {"reference": reference}
 
 
-def is_replaced(group: OrderGroup) -> bool:
-    """Whether the group says that its order is replaced by the RO that follows."""
-    return group.orc is not None and group.orc.text(1).upper() in _REPLACED
-
-
-def is_replacement(group: OrderGroup) -> bool:
-    """Whether the group is the order that replaces the one before."""
-    return group.orc is not None and group.orc.text(1).upper() == "RO"
-
-
-def _control(group: OrderGroup) -> tuple[str, str]:
-    """ORC-1, and what it writes; a group without ORC is a new order."""
+def _control(group: OrderGroup, policy: SenderPolicy) -> tuple[str, str]:
+    """ORC-1, and what it writes; a group without ORC is a new order, where the sender may leave it out."""
     if group.orc is None:
+        if policy.orders_without_orc == "refuse":
+            raise MappingRefused(
+                "order.orc-missing", group.obr.where(0) if group.obr else "ORC^1", "an order needs ORC"
+            )
         return "NW", "create"
-    code = group.orc.text(1).upper()
+    code = code_of(group)
     if not code:
         raise MappingRefused("order.control-missing", group.orc.where(1), "ORC-1 is required")
     row = load("order_control_write").target(code, code_system.ORDER_CONTROL)
@@ -129,7 +126,7 @@ def _request(
     priority = priority_of(group, stated)
     for _, source in stated.lines():
         draft.put("priority", priority.value, source)
-    draft.put("replaces", [around.replaces] if around.replaces else [], "the order before it, which is replaced")
+    draft.put("replaces", list(around.replaces), "the orders before it, which are replaced")
     _requester(draft, conversion, group)
     _occurrence(draft, group, zone)
     if group.obr:
