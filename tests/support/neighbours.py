@@ -33,6 +33,7 @@ class Neighbours:
     relay: MllpRelay
     secure: Address
     tls: JavaTls
+    pacs: Path
 
     def jobs_of(self, order: NeighbourOrder) -> int:
         """How many jobs the order has, once it has one."""
@@ -52,21 +53,22 @@ def running_neighbours(folder: Path, fhir: FhirClient) -> Iterator[Neighbours]:
         relay = stack.enter_context(MllpRelay(("127.0.0.1", port)))
         engine = stack.enter_context(Engine(folder / "engine", relay.address, ["--as-is", "--retry-delay", "300"]))
         receiver = stack.enter_context(HapiReceiver(folder / "receiver", ["--strict"]))
-        tls, secure = java_tls(folder), ("127.0.0.1", free_port())
+        tls, secure, pacs = java_tls(folder), ("127.0.0.1", free_port()), folder / "pacs"
+        pacs.mkdir()
         settings = SENDERS | {
             "mllp.port": str(port),
             "listeners.secure.port": str(secure[1]),
             "listeners.secure.tls.certificate": str(tls.pem),
-            "archive.folder": str(folder / "pacs"),
+            "archive.folder": str(pacs),
         }
         for name, address in (("engine", engine.inbound), ("receiver", receiver.address)):
             settings |= {
                 f"destinations.{name}.host": address[0],
                 f"destinations.{name}.port": str(address[1]),
                 f"destinations.{name}.results": "true",
+                f"destinations.{name}.timeout_seconds": "2",
             }
-        (folder / "pacs").mkdir()
         bridge = stack.enter_context(running_bridge(folder / "bridge", fhir, settings))
         for program in (engine, receiver):
             program.wait_until_ready()
-        yield Neighbours(bridge, engine, receiver, relay, secure, tls)
+        yield Neighbours(bridge, engine, receiver, relay, secure, tls, pacs)
