@@ -86,6 +86,7 @@ MOVES: Mapping[tuple[Status, Event], Status] = {
     (_S.ON_HOLD, _E.CANCEL): _S.CANCELLED,
     (_S.ON_HOLD, _E.CHANGE): _S.ON_HOLD,
     (_S.ON_HOLD, _E.PATIENT): _S.ON_HOLD,
+    (_S.ON_HOLD, _E.HOLD): _S.HELD,
     (_S.ON_HOLD, _E.REPLAY): _S.READY,  # a person decides against the sender
     (_S.HELD, _E.REPLAY): _S.READY,
     (_S.HELD, _E.CANCEL): _S.CANCELLED,

@@ -12,7 +12,7 @@ from fhir_bridge.journal import Effect, Reply
 from fhir_bridge.study import ClinicalContext, DeidentifiedStudy, InstanceRef, Resource, StudyQuery
 from inference.prediction import Prediction
 from mappings.finding import Report
-from mappings.order import Identifier, Order, OrderKey, PatientIdentity
+from mappings.order import EventTime, Identifier, Order, OrderKey, PatientIdentity
 
 
 class Clock(Protocol):
@@ -194,10 +194,11 @@ class Notification:
 
 @dataclass(frozen=True, slots=True)
 class PatientAlias:
-    """A merged identifier and the one that survived it (A40, MRG-1 to PID-3). Chains are followed when written: one step leads there."""
+    """A patient's number and the one that it was merged into (A40: MRG-1, PID-3). `at`: when its sender recorded that, if it says so."""
 
     former: Identifier
     survivor: Identifier
+    at: EventTime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,15 +232,17 @@ class Ledger(Protocol):
     ) -> None: ...
 
     def aliases_of(self, identifiers: Sequence[Identifier]) -> tuple[PatientAlias, ...]:
-        """The merges of these identifiers, by system (where both have one), else namespace, and value."""
+        """Of those of these numbers that were merged: the one at the end of the chain. By system, else namespace, and value."""
 
-    def set_alias(self, alias: PatientAlias) -> None:
-        """From now on the former identifier means the survivor; so does whatever meant the former."""
+    def set_alias(self, alias: PatientAlias) -> bool:
+        """From now on the former number means the survivor, and so does whatever was merged into the former.
 
-    def drop_alias(self, former: Identifier) -> None: ...
+        The newest word counts: the former leaves where it was merged before, and a merge the other way round is undone. False, and
+        nothing changes, where the merge the other way round was recorded later than this one.
+        """
 
     def orders_of_patient(self, identifiers: Sequence[Identifier]) -> tuple[KnownOrder, ...]:
-        """All orders, in any status, that bear one of these identifiers as the patient's."""
+        """All orders, in any status, whose patient has or had one of these numbers; also where one side does not say its authority."""
 
     def orders_by_keys(self, keys: Sequence[OrderKey]) -> tuple[KnownOrder, ...]: ...
 

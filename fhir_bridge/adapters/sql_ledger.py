@@ -11,21 +11,24 @@ from sqlalchemy import BindParameter, Connection, bindparam, delete, func, inser
 
 from fhir_bridge import encoding
 from fhir_bridge.adapters import sql_tables as t
+from fhir_bridge.adapters.alias_chain import followed, is_stale, reversal
 from fhir_bridge.adapters.sql_database import in_our_words
 from fhir_bridge.adapters.sql_rows import (
     JOB_COLUMNS,
     URGENCY,
     add_history,
     alias_of,
+    alias_row,
     identifier_key,
     is_out,
     job_of,
     patient_key,
     words,
 )
-from fhir_bridge.job import STAGES, Event, Stage, Status, after, allows
+from fhir_bridge.job import STAGES, Event, Stage, Status, from_outside
 from fhir_bridge.journal import Effect, Reply
 from fhir_bridge.ports import KnownOrder, Notification, PatientAlias
+from fhir_bridge.rendezvous.survivor import has_or_had
 from mappings.order import Identifier, Order, OrderKey
 
 # The statements of every message, built once: building them costs more than SQLite takes to run them.
@@ -35,6 +38,14 @@ _ORDERS_BY_KEYS = (
     select(*JOB_COLUMNS)
     .join(t.order_key, _K.job == t.job.c.id)
     .where(tuple_(_K.kind, _K.system, _K.value).in_(_KEYS))
+    .distinct()
+    .order_by(t.job.c.sequence)
+)
+_ALIASES = select(t.patient_alias).where(tuple_(_A.former_system, _A.former_value).in_(_KEYS))
+_ORDERS_BY_PATIENT = (
+    select(*JOB_COLUMNS)
+    .join(t.patient_identifier, _P.job == t.job.c.id)
+    .where(_P.value.in_(bindparam("values", expanding=True)))
     .distinct()
     .order_by(t.job.c.sequence)
 )
@@ -131,48 +142,29 @@ class SqlLedger:
 
     def aliases_of(self, identifiers: Sequence[Identifier]) -> tuple[PatientAlias, ...]:
         rows = [identifier_key(identifier) for identifier in identifiers]
-        query = select(t.patient_alias).where(tuple_(_A.former_system, _A.former_value).in_(_KEYS))
-        found = self.connection.execute(query, {"keys": rows}) if rows else ()
-        return tuple(alias_of(row) for row in found)
+        merged = [alias_of(row).former for row in self.connection.execute(_ALIASES, {"keys": rows})] if rows else []
+        return tuple(alias for former in merged if (alias := followed(former, self._alias)))
 
-    def set_alias(self, alias: PatientAlias) -> None:
-        """Chains are kept short: whatever meant the former means the survivor now, and the survivor itself is nobody's former."""
-        self.drop_alias(alias.survivor)
-        self.drop_alias(alias.former)
-        system, value = identifier_key(alias.survivor)
-        survivor = {
-            "survivor_system": system,
-            "survivor_value": value,
-            "survivor_json": encoding.dump(alias.survivor).decode(),
-            "since": self.at,
-        }
-        former_system, former_value = identifier_key(alias.former)
-        meant_the_former = _A.survivor_system == former_system, _A.survivor_value == former_value
-        self.connection.execute(update(t.patient_alias).where(*meant_the_former).values(survivor))
-        former = {
-            "former_system": former_system,
-            "former_value": former_value,
-            "former_json": encoding.dump(alias.former).decode(),
-        }
-        self.connection.execute(insert(t.patient_alias), former | survivor)
+    def _alias(self, former: Identifier) -> PatientAlias | None:
+        row = self.connection.execute(_ALIASES, {"keys": [identifier_key(former)]}).first()
+        return alias_of(row) if row else None
 
-    def drop_alias(self, former: Identifier) -> None:
-        system, value = identifier_key(former)
-        self.connection.execute(delete(t.patient_alias).where(_A.former_system == system, _A.former_value == value))
+    def set_alias(self, alias: PatientAlias) -> bool:
+        reverse = reversal(alias, self._alias)
+        if is_stale(alias, reverse):
+            return False
+        for former in (alias.former, *((reverse.former,) if reverse else ())):
+            system, value = identifier_key(former)
+            self.connection.execute(delete(t.patient_alias).where(_A.former_system == system, _A.former_value == value))
+        self.connection.execute(insert(t.patient_alias), alias_row(alias))
+        return True
 
     def orders_of_patient(self, identifiers: Sequence[Identifier]) -> tuple[KnownOrder, ...]:
-        rows = [identifier_key(identifier) for identifier in identifiers]
-        if not rows:
+        values = sorted({identifier.value for identifier in identifiers})
+        if not values:
             return ()
-        query = (
-            select(*JOB_COLUMNS)
-            .join(t.patient_identifier, _P.job == t.job.c.id)
-            .where(tuple_(_P.system, _P.value).in_(_KEYS))
-            .distinct()
-            .order_by(t.job.c.sequence)
-        )
-        jobs = [job_of(row) for row in self.connection.execute(query, {"keys": rows})]
-        return tuple(KnownOrder(job.order, job) for job in jobs)
+        jobs = [job_of(row) for row in self.connection.execute(_ORDERS_BY_PATIENT, {"values": values})]
+        return tuple(KnownOrder(job.order, job) for job in jobs if has_or_had(job.order.patient, identifiers))
 
     def orders_by_keys(self, keys: Sequence[OrderKey]) -> tuple[KnownOrder, ...]:
         if not keys:
@@ -215,7 +207,7 @@ class SqlLedger:
             self.connection.execute(_CLAIM_KEYS, [_values(key) | {"job": job} for key in keys])
 
     def _note_patient(self, job: str, order: Order) -> None:
-        keys = {identifier_key(identifier) for identifier in order.patient.identifiers}
+        keys = {identifier_key(number) for number in (*order.patient.identifiers, *order.patient.former)}
         rows = [{"system": system, "value": value, "job": job} for system, value in keys]
         if rows:
             self.connection.execute(insert(t.patient_identifier), rows)
@@ -240,12 +232,12 @@ class SqlLedger:
         if row is None:
             return False
         known = job_of(row)
-        if not allows(known.status, event):
+        status, wish = from_outside(known.status, event, row.wish, out=is_out(self.connection, job))
+        if status is None:
+            if wish != row.wish:
+                self.connection.execute(update(t.job).where(t.job.c.id == job).values(wish=wish))
             return False
-        if event is Event.CANCEL and is_out(self.connection, job):
-            self.connection.execute(update(t.job).where(t.job.c.id == job).values(wish=event))
-            return False
-        status, stage = after(known.status, event), stage or known.stage
+        stage = stage or known.stage
         values = {
             "status": status,
             "stage": stage,
@@ -253,13 +245,13 @@ class SqlLedger:
             "attempts": 0,
             "losses": 0,
             "memo": "",
-            "wish": "",
+            "wish": wish,
             "wake_at": None,
         }
         # a new fence: what a worker of the old state still writes is refused
         fenced = update(t.job).where(t.job.c.id == job).values(**values, fence=t.job.c.fence + 1, updated=self.at)
         self.connection.execute(fenced)
-        if event in (Event.CHANGE, Event.REPLAY):
+        if event in (Event.CHANGE, Event.PATIENT, Event.REPLAY):
             self._forget_from(job, stage)
         add_history(self.connection, job, self.at, event, stage, status, reason)
         return True

@@ -12,13 +12,14 @@ from fhir_bridge.job import Job, Stage, Status
 from fhir_bridge.journal import Effect, Reply
 from fhir_bridge.ports import Delivery, Notification, PatientAlias
 from hl7_listener.acknowledgement import OrderAnswer, Outcome
-from mappings.order import Identifier, Order, PatientIdentity, Priority
+from mappings.order import EventTime, Identifier, Order, PatientIdentity, Priority
 
 URGENCY = {Priority.STAT: 0, Priority.ASAP: 1, Priority.URGENT: 2, Priority.ROUTINE: 3}
 
 JOB_COLUMNS = (
     t.job.c.id, t.job.c.order_json, t.job.c.source, t.job.c.stage, t.job.c.status, t.job.c.reason, t.job.c.attempts,
     t.job.c.fence, t.job.c.created, t.job.c.updated, t.job.c.wake_at, t.job.c.models, t.job.c.memo, t.job.c.losses,
+    t.job.c.wish,
 )  # fmt: skip
 
 
@@ -57,10 +58,22 @@ def reply_of(row: Any) -> Reply:
 
 
 def alias_of(row: Any) -> PatientAlias:
-    """A merged identifier and its survivor."""
-    return PatientAlias(
-        encoding.load(Identifier, row.former_json.encode()), encoding.load(Identifier, row.survivor_json.encode())
-    )
+    """A merge."""
+    former, survivor = (encoding.load(Identifier, text.encode()) for text in (row.former_json, row.survivor_json))
+    return PatientAlias(former, survivor, EventTime(row.at, row.clock) if row.at else None)
+
+
+def alias_row(alias: PatientAlias) -> dict[str, object]:
+    """A merge as it is kept."""
+    system, value = identifier_key(alias.former)
+    return {
+        "former_system": system,
+        "former_value": value,
+        "former_json": encoding.dump(alias.former).decode(),
+        "survivor_json": encoding.dump(alias.survivor).decode(),
+        "at": alias.at.at if alias.at else None,
+        "clock": alias.at.clock if alias.at else "",
+    }
 
 
 def identifier_key(identifier: Identifier) -> tuple[str, str]:

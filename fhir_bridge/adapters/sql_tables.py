@@ -71,18 +71,16 @@ patient_alias = Table(
     Column("former_system", String, primary_key=True),  # FHIR identifier system, else HD.1, else empty
     Column("former_value", String, primary_key=True),
     Column("former_json", Text, nullable=False),
-    Column("survivor_system", String, nullable=False),
-    Column("survivor_value", String, nullable=False),
     Column("survivor_json", Text, nullable=False),
-    Column("since", Instant, nullable=False),
-    Index("patient_alias_survivor", "survivor_system", "survivor_value"),
+    Column("at", Instant),  # when its sender recorded the merge
+    Column("clock", String, nullable=False),  # by whose clock
 )
 
 patient_identifier = Table(
     "patient_identifier",
     metadata,
+    Column("value", String, primary_key=True),  # of a number that the patient of the order has or had
     Column("system", String, primary_key=True),  # as in patient_alias
-    Column("value", String, primary_key=True),
     Column("job", String, primary_key=True),
     Index("patient_identifier_job", "job"),
 )
@@ -118,7 +116,7 @@ job = Table(
     Column("status", String, nullable=False),
     Column("reason", String, nullable=False),
     Column("memo", String, nullable=False),
-    Column("wish", String, nullable=False),  # `cancel`: asked for while a result was on its way out
+    Column("wish", String, nullable=False),  # `cancel`, `suspend`: asked for, and still to come; see job.from_outside
     Column("models", String, nullable=False),  # names, blank-separated
     Column("attempts", Integer, nullable=False),
     Column("losses", Integer, nullable=False),

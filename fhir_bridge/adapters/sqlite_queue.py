@@ -92,7 +92,7 @@ class SqliteQueue:
             fenced = check_fence(connection, claim)
             if move.artifact:
                 _add_artifact(connection, claim, move.artifact, now)
-            if fenced.wish and move.event is not Event.FINISH and not is_out(connection, job):
+            if fenced.wish == Event.CANCEL and move.event is not Event.FINISH and not is_out(connection, job):
                 move = Move(Event.CANCEL, move.stage, "order.cancelled")
             status = after(Status.RUNNING, move.event)
             values = {

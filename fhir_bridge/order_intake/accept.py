@@ -8,6 +8,7 @@ from fhir_bridge.order_intake.answers import answer_to
 from fhir_bridge.order_intake.effects import CANCELLED_EARLY, CONFLICT, STATUS_MISSING, TROUBLE, touch
 from fhir_bridge.ports import KnownOrder, Ledger
 from fhir_bridge.rendezvous.same_order import clashes, contradicts, same_patient, same_placer, under_one_number
+from fhir_bridge.rendezvous.survivor import with_survivors
 from mappings.order import Order, OrderControl, OrderKey
 from mappings.refusal import MappingRefused
 
@@ -42,6 +43,7 @@ def accept_order(ledger: Ledger, order: Order, source: str, *, keep_unknown: boo
     Without `keep_unknown` a cancel, change or hold of an order that we do not know leaves no trace. Raises MappingRefused
     `order.patient-conflict`, `order.ambiguous`.
     """
+    order = with_survivors(ledger, order)
     known = _candidates(ledger, order)
     ours = [k for k in known if same_patient(k.order.patient, order.patient)]
     same = _same(ours, order)

@@ -49,7 +49,8 @@ class InMemoryQueue:
             job, now = self._state.require(claim), self._clock.now()
             if move.artifact:
                 self._add_artifact(job, move.artifact)
-            if job.id in self._state.wishes and move.event is not Event.FINISH and not self._state.is_out(job.id):
+            wished = self._state.wishes.get(job.id) == Event.CANCEL
+            if wished and move.event is not Event.FINISH and not self._state.is_out(job.id):
                 move = Move(Event.CANCEL, move.stage, "order.cancelled")
             moved = replace(
                 job, status=after(job.status, move.event), stage=move.stage, reason=move.reason, attempts=move.attempts,

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+from fhir_bridge.adapters.alias_chain import followed, is_stale, reversal
 from fhir_bridge.errors import Refused, StaleClaim
-from fhir_bridge.job import STAGES, Event, Job, Stage, Status, after, allows
+from fhir_bridge.job import STAGES, Event, Job, Stage, Status, from_outside
 from fhir_bridge.journal import Effect, Reply
 from fhir_bridge.ports import Claim, Clock, Delivery, HistoryEntry, KnownOrder, Notification, PatientAlias
+from fhir_bridge.rendezvous.survivor import has_or_had
 from mappings.order import Identifier, Order, OrderKey
 
 
@@ -25,9 +27,7 @@ class State:
     lease_until: dict[str, datetime] = field(default_factory=dict)
     losses: dict[str, int] = field(default_factory=dict)
     keys: dict[OrderKey, str] = field(default_factory=dict)
-    wishes: set[str] = field(
-        default_factory=set
-    )  # jobs that somebody wished to cancel while a result was on its way out
+    wishes: dict[str, str] = field(default_factory=dict)  # by job: asked for, and still to come; see job.from_outside
     effects: dict[int, Effect] = field(default_factory=dict)
     replies: dict[int, Reply] = field(default_factory=dict)
     reply_wake_at: dict[int, datetime] = field(default_factory=dict)
@@ -101,27 +101,24 @@ class InMemoryLedger:
         self._state.wake_at[notification] = wake_at or self._at
 
     def aliases_of(self, identifiers: Sequence[Identifier]) -> tuple[PatientAlias, ...]:
-        keys = dict.fromkeys(_key(identifier) for identifier in identifiers)
-        return tuple(self._state.aliases[key] for key in keys if key in self._state.aliases)
+        found = (followed(identifier, self._alias) for identifier in identifiers)
+        return tuple(alias for alias in found if alias)
 
-    def set_alias(self, alias: PatientAlias) -> None:
-        self.drop_alias(alias.survivor)
-        aliases = self._state.aliases
-        for key, known in aliases.items():
-            if _key(known.survivor) == _key(alias.former):
-                aliases[key] = replace(known, survivor=alias.survivor)
-        aliases[_key(alias.former)] = alias
+    def _alias(self, former: Identifier) -> PatientAlias | None:
+        return self._state.aliases.get(_key(former))
 
-    def drop_alias(self, former: Identifier) -> None:
-        self._state.aliases.pop(_key(former), None)
+    def set_alias(self, alias: PatientAlias) -> bool:
+        reverse = reversal(alias, self._alias)
+        if is_stale(alias, reverse):
+            return False
+        if reverse:
+            del self._state.aliases[_key(reverse.former)]
+        self._state.aliases[_key(alias.former)] = alias
+        return True
 
     def orders_of_patient(self, identifiers: Sequence[Identifier]) -> tuple[KnownOrder, ...]:
-        wanted = {_key(identifier) for identifier in identifiers}
-        return tuple(
-            KnownOrder(job.order, job)
-            for job in self._state.jobs.values()
-            if wanted & {_key(identifier) for identifier in job.order.patient.identifiers}
-        )
+        jobs = self._state.jobs.values()
+        return tuple(KnownOrder(job.order, job) for job in jobs if has_or_had(job.order.patient, identifiers))
 
     def orders_by_keys(self, keys: Sequence[OrderKey]) -> tuple[KnownOrder, ...]:
         found = {self._state.keys[key] for key in keys if key in self._state.keys}
@@ -145,19 +142,19 @@ class InMemoryLedger:
 
     def happen(self, job: str, event: Event, reason: str = "", stage: Stage | None = None) -> bool:
         known = self._state.jobs.get(job)
-        if known is None or not allows(known.status, event):
+        if known is None:
             return False
-        if event is Event.CANCEL and self._state.is_out(job):
-            self._state.wishes.add(job)
+        status, wish = from_outside(known.status, event, self._state.wishes.get(job, ""), out=self._state.is_out(job))
+        self._state.wishes[job] = wish
+        if status is None:
             return False
-        self._state.wishes.discard(job)
         moved = replace(
-            known, status=after(known.status, event), stage=stage or known.stage, reason=reason, attempts=0, memo="",
+            known, status=status, stage=stage or known.stage, reason=reason, attempts=0, memo="",
             wake_at=None, fence=known.fence + 1, updated=self._at,
         )  # fmt: skip
         self._state.jobs[job] = moved
         self._state.losses.pop(job, None)
-        if event in (Event.CHANGE, Event.REPLAY):
+        if event in (Event.CHANGE, Event.PATIENT, Event.REPLAY):
             self._forget_from(job, moved.stage)
         self._state.remember(moved, event, reason, self._at)
         return True

@@ -72,19 +72,17 @@ def _patients() -> None:
         sa.Column("former_system", sa.String(), nullable=False),
         sa.Column("former_value", sa.String(), nullable=False),
         sa.Column("former_json", sa.Text(), nullable=False),
-        sa.Column("survivor_system", sa.String(), nullable=False),
-        sa.Column("survivor_value", sa.String(), nullable=False),
         sa.Column("survivor_json", sa.Text(), nullable=False),
-        sa.Column("since", sa.String(32), nullable=False),
+        sa.Column("at", sa.String(32), nullable=True),
+        sa.Column("clock", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("former_system", "former_value"),
     )
-    op.create_index("patient_alias_survivor", "patient_alias", ["survivor_system", "survivor_value"], unique=False)
     op.create_table(
         "patient_identifier",
-        sa.Column("system", sa.String(), nullable=False),
         sa.Column("value", sa.String(), nullable=False),
+        sa.Column("system", sa.String(), nullable=False),
         sa.Column("job", sa.String(), nullable=False),
-        sa.PrimaryKeyConstraint("system", "value", "job"),
+        sa.PrimaryKeyConstraint("value", "system", "job"),
     )
     op.create_index("patient_identifier_job", "patient_identifier", ["job"], unique=False)
 
