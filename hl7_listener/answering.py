@@ -8,8 +8,8 @@ must not take this answer for that of its next attempt.
 import itertools
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from hl7_listener.acknowledgement import acknowledge, parse_acknowledgement
 from hl7_listener.framing import frame
@@ -25,8 +25,7 @@ COMMITTED, NOT_COMMITTED = b"\x06", b"\x15"  # ACK and NAK of ISO 646
 _NOT_KEPT = 207  # table 0357: our own trouble, or too large; any other message is kept, refused ones too
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     """The bytes of an answer, ready to send, and what to count: MSA-1 of each acknowledgement, or `NAK`, `batch`."""
 
     data: bytes

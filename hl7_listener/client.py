@@ -1,7 +1,8 @@
 """An MLLP client: send one message, wait for the answer whose MSA-2 is our MSH-10.
 
 One message is in flight at a time. Whatever goes wrong closes the connection, so that a late answer can never be taken for the
-answer to the next message; the next `send` connects anew.
+answer to the next message; the next `send` connects anew. What came before a message was written is no answer to it either, not
+even where MSA-2 fits: a message sent again keeps its MSH-10.
 """
 
 import contextlib
@@ -99,7 +100,7 @@ class MllpClient:
         self.close()
 
     def _connect(self, deadline: float) -> socket.socket:
-        if self._connection is not None and _has_ended(self._connection):
+        if self._connection is not None and not self._is_fit(self._connection):
             self._disconnect()
         if self._connection is None:
             try:
@@ -120,6 +121,20 @@ class MllpClient:
         except OSError:
             connection.close()
             raise
+
+    def _is_fit(self, connection: socket.socket) -> bool:
+        """Whether the peer still holds an idle connection, better known before a message is written into it. Drops what came late."""
+        connection.settimeout(0)
+        try:
+            while data := connection.recv(_READ_BYTES):
+                self._events.extend(self._decoder.feed(data))
+        except (BlockingIOError, ssl.SSLWantReadError):
+            self.discarded_answers += sum(not isinstance(event, Discarded) for event in self._events)
+            self._events.clear()
+            return not self._decoder.is_open  # half a late answer: the rest must not reach the next message
+        except OSError:
+            return False
+        return False
 
     def _write(self, connection: socket.socket, block: bytes, deadline: float) -> None:
         connection.settimeout(_left(deadline))
@@ -184,16 +199,3 @@ def _control_id(message: bytes) -> bytes:
 
 def _left(deadline: float) -> float:
     return max(0.001, deadline - time.monotonic())
-
-
-def _has_ended(connection: socket.socket) -> bool:
-    """Whether the peer closed an idle connection: better to know before a message is written into it. TLS cannot be asked."""
-    if isinstance(connection, ssl.SSLSocket):
-        return False
-    connection.settimeout(0)
-    try:
-        return connection.recv(1, socket.MSG_PEEK) == b""
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True

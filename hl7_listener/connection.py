@@ -124,11 +124,13 @@ class Connection(asyncio.BufferedProtocol):
             self._is_scheduled = True
             self._loop.call_soon(self._proceed)
 
-    def crowd_out(self) -> None:
-        """Keep only the head of the open block: there is no memory for the rest."""
-        self._traffic.crowded_out += 1
+    def crowd_out(self) -> int:
+        """Keep only the head of the open block, for there is no memory for the rest; how many bytes that leaves."""
+        before = self._unfinished_bytes
         self._decoder.crowd_out()
-        self._note_unfinished()
+        self._unfinished_bytes = self._decoder.kept_bytes
+        self._traffic.crowded_out += self._unfinished_bytes < before
+        return self._unfinished_bytes
 
     def check_time(self, now: float) -> None:
         """Apply the limits of the policy; called again and again by the listener."""

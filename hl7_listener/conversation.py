@@ -5,6 +5,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from hl7_listener.answering import COMMITTED, NOT_COMMITTED, Answer, Answering, Written
 from hl7_listener.framing import Discarded, Frame, FramingEvent, Oversize
@@ -54,16 +55,11 @@ class Shared:
     buffer: memoryview
 
 
-@dataclass(frozen=True, slots=True)
-class _Pending:
+class _Pending(NamedTuple):
     """A message that waits for its outcome. `future` is None where the acceptor raised instead of giving one."""
 
     received: Received
     future: Future | None
-
-    @property
-    def is_done(self) -> bool:
-        return self.future is None or self.future.done()
 
 
 class Conversation:
@@ -110,11 +106,15 @@ class Conversation:
     def answers(self) -> bytes:
         """The answers that are due: those at the head of the line whose outcome is there."""
         due = []
-        while self._pending and self._pending[0].is_done:
-            pending = self._pending.popleft()
-            self._memory.release(len(pending.received.payload))
-            written = self._written(pending)
-            self._traffic.acknowledgements.update(written.codes)
+        while self._pending:
+            received, future = self._pending[0]
+            if future is not None and not future.done():
+                break
+            self._pending.popleft()
+            self._memory.release(len(received.payload))
+            written = self._written(received, future)
+            for code in written.codes:
+                self._traffic.acknowledgements[code] += 1
             due.append(written.data)
         return due[0] if len(due) == 1 else b"".join(due)
 
@@ -168,9 +168,8 @@ class Conversation:
             self._policy.name, self._peer, payload, header, refusal, event.tolerances, not is_whole, crowded_out
         )
 
-    def _written(self, pending: _Pending) -> Written:
+    def _written(self, received: Received, future: Future | None) -> Written:
         """The acceptor's answer; where it failed, that of our own trouble, which the sender may try again."""
-        received, future = pending.received, pending.future
         if future is not None and not future.cancelled() and future.exception() is None:
             with contextlib.suppress(MessageRefused):  # a ready-made answer that no block can carry
                 return self._answering.write(received.header, received.payload, future.result())

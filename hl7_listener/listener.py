@@ -68,7 +68,7 @@ class Listener:
         """The counts so far."""
         tls = self._policy.tls
         certificates = (tls.renewals, tls.failures) if tls else (0, 0)
-        return self._traffic.statistics(len(self._connections), *certificates)
+        return self._traffic.statistics(len(self._connections), self._shared.memory.held_bytes, *certificates)
 
     def opened(self, connection: Connection) -> None:
         """A connection speaks, its handshake over."""

@@ -13,8 +13,8 @@ from typing import Protocol
 class Holder(Protocol):
     """A connection, as far as its memory goes."""
 
-    def crowd_out(self) -> None:
-        """Keep only the head of the open block, and say how much that leaves."""
+    def crowd_out(self) -> int:
+        """Keep only the head of the open block; how many bytes that leaves."""
 
     def go_on(self) -> None:
         """There is room again."""
@@ -30,9 +30,14 @@ class Memory:
         self._unanswered = 0
         self._stopped: dict[Holder, None] = {}  # in the order in which they came: the first goes on first
 
+    @property
+    def held_bytes(self) -> int:
+        """Unfinished and unanswered together."""
+        return self._unanswered + self._unfinished_total
+
     def has_room(self, holder: Holder) -> bool:
         """Whether to read on. A connection that may not is told to go on later."""
-        if self._unanswered and self._unanswered + self._unfinished_total >= self._limit:
+        if self._unanswered and self.held_bytes >= self._limit:
             self._stopped[holder] = None
             return False
         return True
@@ -52,7 +57,7 @@ class Memory:
         """A message is answered, or nobody waits for it any more."""
         self._unanswered -= count
         self._make_room()
-        if self._stopped and (not self._unanswered or self._unanswered + self._unfinished_total < self._limit):
+        if self._stopped and (not self._unanswered or self.held_bytes < self._limit):
             stopped, self._stopped = self._stopped, {}
             for holder in stopped:
                 holder.go_on()
@@ -63,9 +68,10 @@ class Memory:
         self.note_unfinished(holder, 0)
 
     def _make_room(self) -> None:
-        while not self._unanswered and self._unfinished_total > self._limit and len(self._unfinished):
+        while not self._unanswered and self._unfinished_total > self._limit:
             largest = max(self._unfinished, key=self._unfinished.__getitem__)
-            before = self._unfinished_total
-            largest.crowd_out()
-            if self._unfinished_total >= before:
-                return  # heads alone: nothing is left to cut
+            saved = self._unfinished[largest] - largest.crowd_out()
+            if not saved:
+                return  # it was a head already, and so are all
+            self._unfinished[largest] -= saved
+            self._unfinished_total -= saved

@@ -30,9 +30,10 @@ class Counts(TypedDict):
 
 
 class Statistics(Counts):
-    """The counts of a listener, and of each peer; `connections` are those open now."""
+    """The counts of a listener, and of each peer; `connections` are those open now, `buffered_bytes` what they hold in memory."""
 
     connections: int
+    buffered_bytes: int
     certificate_renewals: int
     certificate_failures: int
     peers: dict[str, Counts]
@@ -74,14 +75,17 @@ class Traffic:
             host = _OTHERS
         return self._peers.setdefault(host, PeerTraffic())
 
-    def statistics(self, connections: int, renewals: int = 0, failures: int = 0) -> Statistics:
+    def statistics(
+        self, connections: int, buffered_bytes: int, certificate_renewals: int, certificate_failures: int
+    ) -> Statistics:
         """A copy, safe to keep; may be asked for from any thread."""
         peers = {host: _counts([peer]) for host, peer in tuple(self._peers.items())}
         return Statistics(
             **_counts(tuple(self._peers.values())),
             connections=connections,
-            certificate_renewals=renewals,
-            certificate_failures=failures,
+            buffered_bytes=buffered_bytes,
+            certificate_renewals=certificate_renewals,
+            certificate_failures=certificate_failures,
             peers=peers,
         )
 

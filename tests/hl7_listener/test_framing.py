@@ -1,4 +1,4 @@
-"""MLLP blocks: whatever way a stream is cut, the same messages come out, and none is glued from two."""
+"""MLLP blocks: whatever way a stream is cut, the same messages come out, and none is glued from two (items 1, 2, 3 and 5)."""
 
 import itertools
 
@@ -20,8 +20,8 @@ PIECES = st.one_of(
 STREAMS = st.lists(PIECES, max_size=20).map(b"".join)
 
 
-def decoded(stream: bytes, *, limit: int = LIMIT) -> list[FramingEvent]:
-    decoder = Decoder(limit)
+def decoded(stream: bytes, *, limit: int = LIMIT, bare: bool = False) -> list[FramingEvent]:
+    decoder = Decoder(limit, bare_messages=bare)
     return [*decoder.feed(stream), *decoder.end()]
 
 
@@ -29,13 +29,23 @@ def payloads(events: list[FramingEvent]) -> list[bytes]:
     return [event.payload for event in events if isinstance(event, Frame)]
 
 
-@given(STREAMS, st.lists(st.integers(0, 200)), st.sampled_from([3, LIMIT]))
-def test_any_chunking_of_a_stream_gives_the_same_events(stream: bytes, cuts: list[int], limit: int) -> None:
-    decoder = Decoder(limit)
+@given(STREAMS, st.lists(st.integers(0, 200)), st.sampled_from([3, LIMIT]), st.booleans())
+def test_any_chunking_of_a_stream_gives_the_same_events(
+    stream: bytes, cuts: list[int], limit: int, bare: bool
+) -> None:
+    decoder = Decoder(limit, bare_messages=bare)
     edges = [0, *sorted(cut for cut in cuts if cut < len(stream)), len(stream)]
     chunked = [event for start, stop in itertools.pairwise(edges) for event in decoder.feed(stream[start:stop])]
 
-    assert [*chunked, *decoder.end()] == decoded(stream, limit=limit)
+    assert [*chunked, *decoder.end()] == decoded(stream, limit=limit, bare=bare)
+
+
+@given(STREAMS)
+def test_a_stream_that_comes_byte_by_byte_gives_the_same_events(stream: bytes) -> None:
+    """Bytes alone never take the short way for a block that is whole in one read."""
+    decoder = Decoder(LIMIT, bare_messages=True)
+
+    assert [*(e for byte in stream for e in decoder.feed(bytes([byte]))), *decoder.end()] == decoded(stream, bare=True)
 
 
 @given(STREAMS)
@@ -127,6 +137,78 @@ def test_of_an_oversize_message_the_head_is_kept() -> None:
 
 def test_a_message_of_exactly_the_limit_is_taken() -> None:
     assert payloads(decoded(frame(b"x" * 100), limit=100)) == [b"x" * 100]
+
+
+def test_a_message_of_one_byte_more_is_oversize() -> None:
+    assert decoded(frame(b"x" * 101), limit=100) == [Oversize(b"x" * 101, 101)]
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [
+        pytest.param(b"MSH|1\r\x1c\r", [Frame(b"MSH|1\r", ("no-start",))], id="at the beginning"),
+        pytest.param(
+            b"MSH|1\r\x1c\rMSH|2\r\x1c\r",
+            [Frame(b"MSH|1\r", ("no-start",)), Frame(b"MSH|2\r", ("no-start",))],
+            id="one behind another",
+        ),
+        pytest.param(
+            b"\r\n\0MSH|1\r\x1c\r",
+            [Discarded("blank-before-start", 3), Frame(b"MSH|1\r", ("blank-before-start", "no-start"))],
+            id="after blanks",
+        ),
+        pytest.param(
+            b"HELO\rMSH|1\r\x1c\r",
+            [Discarded("junk-before-start", 5), Frame(b"MSH|1\r", ("junk-before-start", "no-start"))],
+            id="after a line of junk",
+        ),
+        pytest.param(
+            b"\x0bMSH|1\r\x1c\rMSH|2\r\x1c\r\x0bMSH|3\r\x1c\r",
+            [Frame(b"MSH|1\r"), Frame(b"MSH|2\r", ("no-start",)), Frame(b"MSH|3\r")],
+            id="among framed ones",
+        ),
+        pytest.param(b"xMSH|1\r\x1c\r", [Discarded("junk-before-start", 9)], id="not at the beginning of a line"),
+        pytest.param(b"MSH|half", [Discarded("unfinished-block", 8)], id="without an end"),
+        pytest.param(
+            b"M\rMS\r\x0bMSH|1\r\x1c\r",
+            [Discarded("junk-before-start", 5), Frame(b"MSH|1\r", ("junk-before-start",))],
+            id="what only looks like a beginning",
+        ),
+    ],
+)
+def test_a_bare_message_is_taken_where_the_listener_takes_them(stream: bytes, expected: list[FramingEvent]) -> None:
+    """Item 3: a message without VT."""
+    assert decoded(stream, bare=True) == expected
+
+
+def test_a_block_that_is_crowded_out_keeps_its_head_alone() -> None:
+    """Item 5: what there is no memory for still names its MSH-10."""
+    decoder = Decoder(LIMIT)
+    decoder.feed(b"\x0bMSH|" + bytes(50_000))
+
+    decoder.crowd_out()
+
+    assert decoder.kept_bytes == HEAD_BYTES
+    [event] = decoder.feed(bytes(50_000) + b"\x1c\r")
+    assert event == Oversize(b"MSH|" + bytes(HEAD_BYTES - 4), 100_004, (), crowded_out=True)
+
+
+def test_a_block_that_was_crowded_out_and_grows_too_long_all_the_same_is_simply_too_long() -> None:
+    decoder = Decoder(100)
+    decoder.feed(b"\x0bMSH|")
+    decoder.crowd_out()
+
+    [event] = decoder.feed(bytes(200) + b"\x1c\r")
+
+    assert event == Oversize(b"MSH|" + bytes(200), 204, (), crowded_out=False)
+
+
+def test_the_block_behind_one_that_was_crowded_out_is_taken_whole() -> None:
+    decoder = Decoder(LIMIT)
+    decoder.feed(b"\x0bMSH|")
+    decoder.crowd_out()
+
+    assert decoder.feed(b"\x1c\r" + frame(MESSAGE))[1:] == [Frame(MESSAGE)]
 
 
 def test_memory_stays_bounded_while_an_oversize_message_streams_in() -> None:

@@ -2,11 +2,19 @@
 
 import socket
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
 TIMEOUT_SECONDS = 20.0
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """For what happens on the listener's thread without an answer."""
+    end = time.monotonic() + TIMEOUT_SECONDS
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
 
 
 def block(message: bytes) -> bytes:
