@@ -1,0 +1,329 @@
+"""Several messages about one order, in any order (item 31), and several orders in one message (items 26, 27)."""
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from fhir_bridge.adapters.sql_database import SqlDatabase
+from fhir_bridge.adapters.sql_store import SqlStore
+from fhir_bridge.adapters.sqlite_queue import SqliteQueue
+from fhir_bridge.job import Event, Stage, Status
+from fhir_bridge.ports import Move
+from mappings.authority import Authorities, Authority
+from mappings.hl7v2_order import SenderPolicy
+from mappings.refusal import MappingRefused
+from tests.support.frozen_clock import FrozenClock
+from tests.support.order_desk import OrderDesk, message, segments
+
+RIS = SenderPolicy(Authorities([Authority("RIS", system="urn:ris")]))
+
+
+@pytest.fixture
+def desk(clock: FrozenClock) -> OrderDesk:
+    return OrderDesk(clock)
+
+
+def at(minute: int) -> str:
+    return f"202603020930{minute:02d}"
+
+
+def procedures(desk: OrderDesk) -> list[str]:
+    return [job.order.procedure.code if job.order.procedure else "" for job in desk.jobs()]
+
+
+# item 31
+def test_an_older_change_after_a_newer_one_is_noted_and_overwrites_nothing(desk: OrderDesk) -> None:
+    desk.order("NW", at=at(0))
+    desk.order("XO", at=at(20), procedure="XHAND^Hand^L")
+    taken = desk.order("XO", at=at(10), procedure="XFOOT^Foot^L")
+    assert (taken.warning, taken.answer, procedures(desk)) == ("order.stale", "UX", ["XHAND"])
+    assert desk.timeline()[-1] == ("change-ignored", "order.stale")
+
+
+# item 31
+def test_a_change_at_the_same_time_or_later_counts(desk: OrderDesk) -> None:
+    for procedure, minute in (("A^A^L", 0), ("B^B^L", 0), ("C^C^L", 1)):
+        desk.order("XO", at=at(minute), procedure=procedure)
+    assert procedures(desk) == ["C"]
+
+
+# item 31
+def test_without_a_transaction_time_the_message_time_of_the_same_sender_counts(desk: OrderDesk) -> None:
+    desk.order("NW", sent=at(0))
+    desk.order("XO", sent=at(20), procedure="XHAND^Hand^L")
+    taken = desk.order("XO", sent=at(10), procedure="XFOOT^Foot^L")
+    assert (taken.warning, procedures(desk)) == ("order.stale", ["XHAND"])
+
+
+# item 31
+@pytest.mark.parametrize("second", [{"sender": "EMR|HOSP", "sent": at(10)}, {"at": at(10)}], ids=["sender", "clock"])
+def test_times_of_two_clocks_are_not_compared(desk: OrderDesk, second: dict[str, str]) -> None:
+    desk.order("NW", sent=at(0))
+    desk.order("XO", sent=at(20), procedure="XHAND^Hand^L")
+    assert (desk.order("XO", procedure="XFOOT^Foot^L", **second).warning, procedures(desk)) == ("", ["XFOOT"])
+
+
+# item 31
+def test_a_hold_that_is_older_than_its_release_holds_nothing(desk: OrderDesk) -> None:
+    desk.order("NW", at=at(0))
+    desk.order("RL", at=at(20))
+    taken = desk.order("HD", at=at(10))
+    assert (taken.warning, taken.answer, desk.statuses()) == ("order.stale", "UH", [Status.READY])
+
+
+# item 31
+def test_a_change_that_is_older_than_a_hold_still_counts(desk: OrderDesk) -> None:
+    desk.order("NW", at=at(0))
+    desk.order("HD", at=at(20))
+    desk.order("XO", at=at(10), procedure="XHAND^Hand^L")
+    assert (desk.statuses(), procedures(desk)) == ([Status.ON_HOLD], ["XHAND"])
+
+
+# item 31
+def test_a_late_repetition_of_the_order_does_not_undo_its_cancel(desk: OrderDesk) -> None:
+    desk.order("NW", at=at(0))
+    desk.order("CA", at=at(10))
+    taken = desk.order("NW", at=at(0))
+    assert (taken.warning, desk.statuses()) == ("order.stale", [Status.CANCELLED])
+
+
+# item 31
+def test_an_order_placed_after_its_cancel_is_ordered_anew(desk: OrderDesk) -> None:
+    for control, minute in (("NW", 0), ("CA", 10), ("NW", 20)):
+        desk.order(control, at=at(minute))
+    assert desk.statuses() == [Status.READY]
+
+
+# item 31
+def test_a_cancel_that_is_older_than_the_new_order_after_it_stops_nothing(desk: OrderDesk) -> None:
+    for control, minute in (("NW", 0), ("CA", 10), ("NW", 20)):
+        desk.order(control, at=at(minute))
+    assert (desk.order("CA", at=at(10)).warning, desk.statuses()) == ("order.stale", [Status.READY])
+
+
+# item 31
+@pytest.mark.parametrize(
+    ("early", "status", "expected"),
+    [("XO", "", Status.READY), ("SC", "IP", Status.READY), ("SC", "CM", Status.READY), ("HD", "", Status.ON_HOLD)],
+)
+def test_what_comes_before_its_order_is_completed_by_it(
+    desk: OrderDesk, early: str, status: str, expected: Status
+) -> None:
+    desk.order(early, status=status, at=at(10), accession="", procedure="")
+    desk.order("NW", at=at(0))
+    (job,) = desk.jobs()
+    assert (job.status, job.order.accession and job.order.accession.value, procedures(desk)) == (
+        expected,
+        "CANARY-A1",
+        ["XCHEST"],
+    )
+
+
+# item 31
+def test_an_order_known_only_by_its_change_is_noted_as_incomplete(desk: OrderDesk) -> None:
+    desk.order("XO")
+    assert desk.timeline()[-1] == ("incomplete", "order.before-it-came")
+
+
+# item 31
+def test_an_order_does_not_overwrite_who_the_patient_is(desk: OrderDesk) -> None:
+    desk.take(message(segments("NW")), policy=RIS)
+    taken = desk.order("XO", priority="S", birth="19990909")
+    (job,) = desk.jobs()
+    assert (taken.warning, job.order.patient.birth_date) == ("order.demographics-differ", date(2022, 3, 4))
+
+
+# order control: HD, RL: a hold that came before its order
+def test_a_hold_before_its_order_lasts_until_the_release(desk: OrderDesk) -> None:
+    desk.order("HD")
+    desk.order("NW")
+    before = desk.statuses()
+    desk.order("RL")
+    assert (before, desk.statuses()) == ([Status.ON_HOLD], [Status.READY])
+
+
+# order control: HD: after a restart
+def test_a_hold_survives_a_restart(tmp_path: Path, clock: FrozenClock) -> None:
+    def open_desk() -> tuple[OrderDesk, SqlDatabase, SqliteQueue]:
+        database = SqlDatabase.in_folder(tmp_path)
+        database.migrate()
+        queue = SqliteQueue(database, clock)
+        return OrderDesk(clock, SqlStore(database, clock), queue), database, queue
+
+    desk, database, _ = open_desk()
+    desk.order("NW")
+    desk.claim()
+    desk.order("HD")
+    database.close()
+    desk, database, queue = open_desk()
+    queue.take_over()
+    after = desk.statuses(), queue.claim("w")
+    desk.order("RL")
+    assert (after, desk.claim().job.id) == (([Status.ON_HOLD], None), desk.jobs()[0].id)
+    database.close()
+
+
+# order control: XO: priority; item 30
+@pytest.mark.parametrize("kind", ["in-memory", "sqlite"])
+def test_a_change_to_stat_overtakes(kind: str, tmp_path: Path, clock: FrozenClock) -> None:
+    desk, database = OrderDesk(clock), None
+    if kind == "sqlite":
+        database = SqlDatabase.in_folder(tmp_path)
+        database.migrate()
+        desk = OrderDesk(clock, SqlStore(database, clock), SqliteQueue(database, clock))
+    desk.order("NW", mrn="CANARY-1", placer="P1^RIS", accession="A1")
+    desk.order("NW", mrn="CANARY-2", placer="P2^RIS", accession="A2")
+    desk.order("XO", mrn="CANARY-2", placer="P2^RIS", accession="A2", priority="S")
+    assert desk.claim().job.id == desk.jobs()[1].id
+    if database:
+        database.close()
+
+
+# order control: RP, RQ, RU with RO
+@pytest.mark.parametrize(("control", "answer"), [("RP", "RQ"), ("RQ", "OK"), ("RU", "OK")])
+@pytest.mark.parametrize("status", [Status.READY, Status.RUNNING, Status.WAITING, Status.ON_HOLD, Status.HELD])
+def test_a_replaced_order_is_cancelled_and_linked_with_the_one_that_replaces_it(
+    desk: OrderDesk, control: str, answer: str, status: Status
+) -> None:
+    old = desk.bring_to(status)
+    replacing = segments("RO", placer="CANARY-P2^RIS", accession="CANARY-A2")
+    taken = desk.take(message(segments(control), replacing))
+    _, new = desk.jobs()
+    assert [(job.status, job.reason) for job in desk.jobs()] == [
+        (Status.CANCELLED, "order.replaced"),
+        (Status.READY, ""),
+    ]
+    assert ([t.answer for t in taken], desk.timeline(0)[-1], desk.timeline(1)[-1]) == (
+        [answer, "OK"],
+        ("replaced-by", new.id),
+        ("replaces", old.id),
+    )
+
+
+# order control: RP with RO
+def test_two_orders_may_be_replaced_by_one(desk: OrderDesk) -> None:
+    desk.order("NW")
+    desk.order("NW", placer="CANARY-P2^RIS", accession="CANARY-A2")
+    replaced = [segments("RP"), segments("RP", placer="CANARY-P2^RIS", accession="CANARY-A2")]
+    desk.take(message(*replaced, segments("RO", placer="CANARY-P3^RIS", accession="CANARY-A3")))
+    events = [event for event, _ in desk.timeline(2)]
+    assert (events.count("replaces"), desk.statuses()[:2]) == (2, [Status.CANCELLED] * 2)
+
+
+# order control: RP with RO
+def test_a_replacement_that_comes_again_changes_nothing(desk: OrderDesk) -> None:
+    desk.order("NW")
+    text = message(segments("RP"), segments("RO", placer="CANARY-P2^RIS", accession="CANARY-A2"))
+    for _ in range(2):
+        desk.take(text)
+    assert desk.statuses() == [Status.CANCELLED, Status.READY]
+
+
+# order control: RP
+def test_a_finished_order_that_is_replaced_stays_finished(desk: OrderDesk) -> None:
+    desk.bring_to(Status.DONE)
+    taken = desk.order("RP")
+    assert (taken.answer, taken.warning, desk.statuses()) == ("UM", "order.cancel-too-late", [Status.DONE])
+
+
+# order control: CH, PA: ORC-8
+def test_a_child_order_and_its_parent_name_each_other(desk: OrderDesk) -> None:
+    desk.order("NW")
+    desk.order("NW", placer="CANARY-P2^RIS", accession="CANARY-A2")
+    desk.order("CH", placer="CANARY-P2^RIS", accession="CANARY-A2", parent="CANARY-P1&RIS^")
+    parent, child = desk.jobs()
+    assert ("parent-of", child.id) in desk.timeline(0)
+    assert ("child-of", parent.id) in desk.timeline(1)
+
+
+# order control: CH
+def test_a_child_order_that_we_do_not_know_is_noted_with_its_parent_and_makes_no_job(desk: OrderDesk) -> None:
+    desk.order("NW")
+    taken = desk.order("CH", placer="CANARY-P2^RIS", accession="CANARY-A2", parent="CANARY-P1&RIS^")
+    assert (taken.job, len(desk.jobs()), desk.timeline()[-1]) == ("", 1, ("parent-of", "order.unknown-child"))
+
+
+# item 26
+def test_two_obr_without_numbers_of_their_own_under_one_orc_are_two_jobs(desk: OrderDesk) -> None:
+    text = message("ORC|NW|CANARY-P1^RIS\rOBR|1|||XCHEST^Chest^L\rOBR|2|||XHAND^Hand^L")
+    first, second = (desk.take(text) for _ in range(2))
+    assert ([t.job for t in first], procedures(desk)) == ([t.job for t in second], ["XCHEST", "XHAND"])
+
+
+# item 26
+def test_a_cancel_of_the_number_cancels_all_orders_under_it(desk: OrderDesk) -> None:
+    desk.take(message("ORC|NW|CANARY-P1^RIS\rOBR|1|||XCHEST^Chest^L\rOBR|2|||XHAND^Hand^L"))
+    desk.take(message("ORC|CA|CANARY-P1^RIS"))
+    assert desk.statuses() == [Status.CANCELLED, Status.CANCELLED]
+
+
+# item 26
+def test_a_cancel_of_one_procedure_under_the_number_cancels_that_one(desk: OrderDesk) -> None:
+    desk.take(message("ORC|NW|CANARY-P1^RIS\rOBR|1|||XCHEST^Chest^L\rOBR|2|||XHAND^Hand^L"))
+    desk.take(message("ORC|CA|CANARY-P1^RIS\rOBR|1|||XHAND^Hand^L"))
+    assert desk.statuses() == [Status.READY, Status.CANCELLED]
+
+
+# item 26
+def test_a_change_that_does_not_say_which_order_under_the_number_is_refused(desk: OrderDesk) -> None:
+    desk.take(message("ORC|NW|CANARY-P1^RIS\rOBR|1|||XCHEST^Chest^L\rOBR|2|||XHAND^Hand^L"), policy=RIS)
+    with pytest.raises(MappingRefused) as caught:
+        desk.take(message("ORC|XO|CANARY-P1^RIS\rOBR|1|||XFOOT^Foot^L"), policy=RIS)
+    assert (caught.value.code, caught.value.where) == ("order.ambiguous", "OBR^1^4")
+
+
+# item 26
+def test_several_patients_of_one_message_keep_their_orders(desk: OrderDesk) -> None:
+    other = "PID|2||CANARY-2^^^HOSP^MR\r" + segments(placer="CANARY-P2^RIS", accession="CANARY-A2")
+    desk.take(message(segments(), other))
+    assert [job.order.patient.identifiers[0].value for job in desk.jobs()] == ["CANARY-1", "CANARY-2"]
+
+
+# item 27
+def test_a_filler_number_with_its_authority_is_key_enough(desk: OrderDesk) -> None:
+    first, second = (desk.order("NW", placer="", accession="", filler="CANARY-F1^PACS") for _ in range(2))
+    assert (first.job == second.job, len(desk.jobs())) == (True, 1)
+
+
+# item 27
+def test_a_shared_filler_number_of_two_patients_is_no_conflict_where_other_keys_differ(desk: OrderDesk) -> None:
+    desk.order("NW", filler="0^PACS")
+    desk.order("NW", mrn="CANARY-2", placer="CANARY-P2^RIS", accession="CANARY-A2", filler="0^PACS")
+    assert desk.statuses() == [Status.READY, Status.READY]
+
+
+# item 27
+def test_a_conflict_of_patients_is_pointed_out(desk: OrderDesk) -> None:
+    desk.order("NW")
+    warnings = [desk.order("NW", mrn="CANARY-2", placer="CANARY-P2^RIS").warning for _ in range(2)]
+    assert warnings == ["order.patient-conflict", "order.patient-conflict"]
+
+
+# order control: XO of an order whose patient is disputed
+def test_a_change_does_not_settle_whose_order_it_is(desk: OrderDesk) -> None:
+    desk.order("NW")
+    for control, procedure in (("NW", "XCHEST^Chest^L"), ("XO", "XHAND^Hand^L")):
+        desk.order(control, mrn="CANARY-2", placer="CANARY-P2^RIS", procedure=procedure)
+    assert desk.statuses() == [Status.READY, Status.HELD]
+
+
+# order control: CA while on hold, after a result may be out
+def test_a_cancel_on_hold_comes_too_late_once_a_result_may_be_out(desk: OrderDesk) -> None:
+    desk.order("NW")
+    claim = desk.claim()
+    desk.store.begin_delivery(claim, "fhir")
+    desk.order("HD")
+    taken = desk.order("CA")
+    assert (taken.answer, taken.warning, desk.statuses()) == ("UC", "order.cancel-too-late", [Status.ON_HOLD])
+
+
+# order control: RL after a hold during delivery
+def test_a_released_job_goes_on_with_its_delivery(desk: OrderDesk) -> None:
+    desk.order("NW")
+    desk.queue.record(desk.claim(), Move(Event.ADVANCE, Stage.DELIVER))
+    desk.store.begin_delivery(desk.claim(), "fhir")
+    desk.order("HD")
+    desk.order("RL")
+    again = desk.claim()
+    assert (again.job.stage, desk.store.begin_delivery(again, "fhir").attempts) == (Stage.DELIVER, 2)
