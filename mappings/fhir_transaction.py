@@ -180,14 +180,16 @@ class Transaction:
         """Whether this resource is in the transaction already."""
         return full_url(kind, identifiers[0]) in self._entries
 
-    def extend(self, kind: str, identifier: Identifier, element: str, item: Json) -> bool:
-        """Adds to a list of a resource that is in the transaction; False where it is not."""
+    def amend(self, kind: str, identifier: Identifier, lists: Mapping[str, Json], **elements: Any) -> bool:
+        """Sets elements of a resource that is in the transaction, and adds to its lists; False where it is not."""
         entry = self._entries.get(full_url(kind, identifier))
         if entry is None:
             return False
-        items = entry["resource"].setdefault(element, [])
-        if item not in items:
-            items.append(item)
+        entry["resource"] |= elements
+        for name, item in lists.items():
+            items = entry["resource"].setdefault(name, [])
+            if item not in items:
+                items.append(item)
         return True
 
     def targets(self) -> list[Json]:

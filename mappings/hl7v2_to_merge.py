@@ -6,6 +6,7 @@ one (R4 §8.1.4); links are `seealso`; what is moved gets its new patient.
 
 from collections.abc import Callable, Iterator, Mapping
 
+from mappings.fhir_elements import Json
 from mappings.fhir_transaction import Draft, full_url
 from mappings.hl7v2_conversion import Conversion
 from mappings.hl7v2_elements import human_names
@@ -18,23 +19,37 @@ from mappings.refusal import MappingRefused
 
 
 def add_merge(conversion: Conversion) -> None:
-    """A40, and what older senders write for it: each MRG's patient is replaced by that of the PID before it. Repeated pairs are as many merges."""
+    """A40, and what older senders write for it: each MRG's patient is replaced by that of the PID before it.
+
+    A message may hold several merges, into one patient or in a chain.
+    """
+    transaction = conversion.transaction
     for pid, mrg in _pairs(conversion):
         survivor, identifiers = patient_draft(conversion, pid)
-        retired = _prior(conversion, mrg)
-        if retired == identifiers[0]:
+        stays, gone = identifiers[0], _prior(conversion, mrg)
+        if (stays.system, stays.value) == (gone.system, gone.value):
             raise MappingRefused("bundle.merge-with-itself", mrg.where(1), "the merged patient is the surviving one")
-        gone, stays = full_url("Patient", retired), full_url("Patient", identifiers[0])
-        gone = conversion.transaction.present("Patient", [retired]) or gone
-        stays = conversion.transaction.present("Patient", identifiers[:1]) or stays
-        survivor.put("link", [{"other": {"reference": gone}, "type": "replaces"}], mrg.where(1))
-        conversion.transaction.replaced(survivor, identifiers[:1])
-        old = Draft("Patient", conversion.trace)
-        old.put("identifier", [identifier_element(retired)], mrg.where(1))
-        old.put("active", False, "merged")
-        old.put("name", list(human_names(mrg, 7)), mrg.where(7))
-        old.put("link", [{"other": {"reference": stays}, "type": "replaced-by"}], pid.where(3))
-        conversion.transaction.replaced(old, [retired])
+        replaces = _link(conversion, gone, "replaces")
+        survivor.put("link", [replaces], mrg.where(1))
+        if not transaction.amend("Patient", stays, {"link": replaces}):
+            transaction.replaced(survivor, [stays])
+        replaced_by = _link(conversion, stays, "replaced-by")
+        if not transaction.amend("Patient", gone, {"link": replaced_by}, active=False):
+            transaction.replaced(_retired(conversion, mrg, gone, replaced_by), [gone])
+
+
+def _retired(conversion: Conversion, mrg: Located, gone: Identifier, replaced_by: Json) -> Draft:
+    draft = Draft("Patient", conversion.trace)
+    draft.put("identifier", [identifier_element(gone)], mrg.where(1))
+    draft.put("active", False, "merged")
+    draft.put("name", list(human_names(mrg, 7)), mrg.where(7))
+    draft.put("link", [replaced_by], mrg.where(1))
+    return draft
+
+
+def _link(conversion: Conversion, other: Identifier, kind: str) -> Json:
+    reference = conversion.transaction.present("Patient", [other]) or full_url("Patient", other)
+    return {"other": {"reference": reference}, "type": kind}
 
 
 def add_link(conversion: Conversion) -> None:
@@ -52,11 +67,8 @@ def _link_both(conversion: Conversion, *, linked: bool) -> None:
     if len(pids) != 2:
         raise MappingRefused("patient.linked-patient-missing", "PID^2^3", "the event is about two patients")
     drafts = [patient_draft(conversion, pid) for pid in pids]
-    references = [
-        conversion.transaction.present("Patient", found[:1]) or full_url("Patient", found[0]) for _, found in drafts
-    ]
-    for (draft, identifiers), other in zip(drafts, reversed(references), strict=True):
-        link = {"other": {"reference": other}, "type": "seealso"}
+    for (draft, identifiers), (_, others) in zip(drafts, reversed(drafts), strict=True):
+        link = _link(conversion, others[0], "seealso")
         if linked:
             draft.put("link", [link], "MSH^1^9: event A24")
         else:

@@ -286,7 +286,7 @@ def _add_study(
 ) -> None:
     """The study that the order is to fill: registered, no images yet. Orders of one study share it."""
     uid = Identifier(f"urn:oid:{numbers.study_instance_uid}", system=code_system.DICOM_UID)
-    if conversion.transaction.extend("ImagingStudy", uid, "basedOn", {"reference": order}):
+    if conversion.transaction.amend("ImagingStudy", uid, {"basedOn": {"reference": order}}):
         return
     draft = Draft("ImagingStudy", conversion.trace)
     accessions = [identifier_element(numbers.accession)] if numbers.accession else []
