@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable
 
 from fhir_bridge.errors import Unavailable, Uncertain
+from fhir_bridge.sections import Destination
 from hl7_listener.acknowledgement import Acknowledgement
 from hl7_listener.client import MllpClient, NoAcknowledgement
+from hl7_listener.tls import RenewedContext, client_context
 
 _REST_SECONDS = 2.0  # doubles with each failure in a row
 _REST_CAP_SECONDS = 60.0
@@ -49,8 +51,10 @@ class MllpDestination:
                 raise Unavailable(failure.code, self.name, failure.explanation) from None
 
     def close(self) -> None:
-        """End the connection."""
-        self._client.close()
+        """End the connection, unless a message is in flight: whoever sends it ends it."""
+        if self._in_flight.acquire(blocking=False):
+            self._client.close()
+            self._in_flight.release()
 
     def _enter(self) -> int:
         with self._state:
@@ -77,3 +81,10 @@ class MllpDestination:
     def _rest(self) -> Unavailable:
         left = max(0.0, self._resting_until - self._monotonic())
         return Unavailable("mllp.resting", self.name, "it did not answer lately; one message at a time is tried", left)
+
+
+def destination_of(name: str, section: Destination) -> MllpDestination:
+    """The destination `[destinations.NAME]`. Raises CertificateRefused `mllp.certificate-unusable`."""
+    tls = section.tls
+    context = RenewedContext(client_context, tls.ca_file, tls.certificate, tls.key).current if section.use_tls else None
+    return MllpDestination(name, MllpClient(section.host, section.port, section.timeout_seconds, context))
