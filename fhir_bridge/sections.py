@@ -1,5 +1,6 @@
 """The tables of the configuration: every setting, typed, with its unit and default. `settings.py` reads them from file and environment."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -7,11 +8,14 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
+from hl7_listener.charset import codec_named
+
 
 def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+_SOURCE = re.compile(r"[A-Z][A-Z0-9]{2}-\d{1,3}(\.\d{1,2})?")
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]  # a list in TOML, comma-separated on the command line
 
 
@@ -33,6 +37,20 @@ def _base_url(url: str) -> str:
     return url
 
 
+def _charset(name: str) -> str:
+    if name:
+        codec_named(name)  # ValueError: not a known character set
+    return name
+
+
+def _sources(sources: tuple[str, ...]) -> tuple[str, ...]:
+    if wrong := [source for source in sources if not _SOURCE.fullmatch(source)]:
+        raise ValueError(f"expected fields such as OBR-18 or ZAC-2.1; not so: number {sources.index(wrong[0]) + 1}")
+    return sources
+
+
+FieldSources = Annotated[Words, AfterValidator(_sources)]
+Charset = Annotated[str, AfterValidator(_charset)]
 TimeZone = Annotated[str, AfterValidator(_zone)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -187,12 +205,12 @@ class Sender(Section):
     """What senders of HL7 v2 do and how they want to be answered: the defaults for all."""
 
     time_zone: TimeZone = Field("UTC", description="of times without a zone")
-    charset: str = Field("", description="of messages that declare none in MSH-18 and are not UTF-8: cp1252, say")
+    charset: Charset = Field("", description="of messages that declare none in MSH-18 and are not UTF-8: cp1252, say")
     strict_charset: bool = Field(False, description="refuse (AE) a message whose bytes contradict its MSH-18")
-    accession_sources: Words = Field(
+    accession_sources: FieldSources = Field(
         ("IPC-1", "OBR-18"), description="fields that may carry it, best first; Z fields too"
     )
-    study_uid_sources: Words = Field(
+    study_uid_sources: FieldSources = Field(
         ("IPC-3", "ZDS-1"), description="fields that may carry it, best first; Z fields too"
     )
     patient_authority: str = Field("", description="PID-3.4.1 preferred among several identifiers")
@@ -231,7 +249,7 @@ class SenderRule(Sender):
 
     application: str = Field("", description="MSH-3, as sent or its first component")
     facility: str = Field("", description="MSH-4, as sent or its first component")
-    listener: str = Field("", description="mllp, or the name of a listener")
+    listener: str = Field("", description="mllp, folder (mllp.drop_folder), or the name of a listener")
 
 
 class Destination(Section):

@@ -28,7 +28,6 @@ class SenderRules:
     unsupported: Literal["refuse", "accept"] = "refuse"
     permanent_refusals: Literal["answer", "accept"] = "answer"
     own_trouble: Literal["AR", "AE"] = "AR"
-    orders_without_orc: Literal["new", "refuse"] = "new"
     unknown_orders: Literal["accept", "refuse"] = "accept"
     answer: Literal["original", "enhanced"] = "original"
     reply_to: str = ""

@@ -171,11 +171,13 @@ def _sender_problems(settings: Settings) -> Iterator[str]:
     for where, sender in rules.items():
         if sender.reply_to and sender.reply_to not in settings.destinations:
             yield f"{where}.reply_to: there is no [destinations.{sender.reply_to}]"
+        if sender.unknown_orders == "refuse" and not (sender.wait_for_intake or sender.order_responses):
+            yield f"{where}.unknown_orders: refuse needs wait_for_intake or order_responses, to be told"
         if not isinstance(sender, SenderRule):
             continue
         if not (sender.application or sender.facility or sender.listener):
             yield f"{where}: needs application, facility or listener, to know its messages by"
-        if sender.listener and sender.listener not in listeners_of(settings):
+        if sender.listener and sender.listener not in {*listeners_of(settings), "folder"}:
             yield f"{where}.listener: there is no listener of this name"
 
 

@@ -83,3 +83,38 @@ def test_a_secret_may_come_from_the_environment_and_is_not_printed(monkeypatch: 
 def test_a_value_cannot_be_a_table_too() -> None:
     with pytest.raises(SettingsRefused):
         load(None, ("mllp.port=1", "mllp.port.x=2"))
+
+
+@pytest.mark.parametrize(
+    ("assignments", "problem"),
+    [
+        (("sender.charset=klingon",), "sender.charset: Value error, not a known character set"),
+        (
+            ("sender.accession_sources=OBR-18,CANARY",),
+            "sender.accession_sources: Value error, expected fields such as OBR-18",
+        ),
+        (("sender.unknown_orders=refuse",), "sender.unknown_orders: refuse needs wait_for_intake"),
+        (("sender.reply_to=RIS",), "sender.reply_to: there is no [destinations.RIS]"),
+        (("senders.RIS.answer=enhanced",), "senders.RIS: needs application, facility or listener"),
+        (("senders.RIS.listener=emr",), "senders.RIS.listener: there is no listener of this name"),
+        (("listeners.emr.port=2575",), "listeners.emr.port: mllp has it already"),
+        (("listeners.emr.port=2576", "listeners.emr.host=192.0.2.1"), "listeners.emr.host: off loopback without TLS"),
+        (("listeners.mllp.port=2576",), "listeners.mllp: this name is that of [mllp]"),
+        (("mllp.allowed_peers=10.0.0.0/40",), "mllp.allowed_peers: 10.0.0.0/40 is no network"),
+        (("mllp.tls.client_ca=/ca.pem",), "mllp.tls.client_ca: needs mllp.tls.certificate"),
+        (
+            ("destinations.RIS.host=192.0.2.1", "destinations.RIS.port=2575"),
+            "destinations.RIS.host: off loopback without TLS",
+        ),
+    ],
+)
+def test_listeners_senders_and_destinations_must_fit_together(assignments: tuple[str, ...], problem: str) -> None:
+    with pytest.raises(SettingsRefused) as refused:
+        load(None, assignments)
+    assert [found for found in refused.value.problems if found.startswith(problem)] != []
+
+
+def test_a_problem_never_shows_the_value() -> None:
+    with pytest.raises(SettingsRefused) as refused:
+        load(None, ("sender.accession_sources=CANARY", "sender.charset=CANARY"))
+    assert "CANARY" not in str(refused.value)
