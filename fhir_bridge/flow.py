@@ -31,8 +31,10 @@ from fhir_bridge.ports import (
 from fhir_bridge.rendezvous.completeness import Complete, Expired, Watch, fingerprint, judge, source_instances
 from fhir_bridge.rendezvous.identity import read_identity, require_match
 from fhir_bridge.result import Links, report_of
-from fhir_bridge.study import ClinicalContext, RawStudy, StudyQuery
+from fhir_bridge.study import ClinicalContext, RawStudy, Resource, StudyQuery
 from mappings.finding import Report
+
+SIGNED = "fhir.report-signed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,17 +171,18 @@ def report(claim: Claim, kit: Kit) -> Next:
     """Numbers become coded findings, and pseudonyms the identifiers of this very job again.
 
     The order and the study on the FHIR server are looked up here, with the UID of the images that were analysed: they may have come
-    while the job waited. Both must be this patient's.
+    while the job waited. Both must be this patient's. And the patient may have been merged meanwhile.
     """
     job = claim.job
     predictions = encoding.load(encoding.PREDICTIONS, kit.read(job, Stage.ANALYSE))
-    patient = encoding.load(ClinicalContext, kit.read(job, Stage.CONTEXT)).patient
     originals = bring_back(predictions, job=job.id, vault=kit.vault)
-    reference = f"Patient/{patient['id']}"
+    reference = f"Patient/{_patient_of_now(job, kit)['id']}"
     links = Links(
         patient=reference,
         service_request=kit.record.find_service_request(job.order, reference),
-        imaging_study=kit.record.find_imaging_study(originals[0].study_instance_uid, reference),
+        imaging_study=kit.record.find_imaging_study(
+            originals[0].study_instance_uid, reference, job.order.patient.former
+        ),
     )
     pictures = kit.artifacts.folder(job.id, identified=False)
     return Next(encoding.dump(report_of(job.id, job.order, links, originals, pictures, issued=kit.clock.now())))
@@ -207,6 +210,16 @@ STEPS: dict[Stage, Step] = {
     Stage.REPORT: report,
     Stage.DELIVER: deliver,
 }
+
+
+def _patient_of_now(job: Job, kit: Kit) -> Resource:
+    """The patient as the FHIR server knows him now; where that is not who the images were fetched for, they must fit him as well."""
+    patient = kit.record.find_patient(job.order.patient)
+    before = encoding.load(ClinicalContext, kit.read(job, Stage.CONTEXT)).patient
+    if patient["id"] != before["id"] or job.order.patient.former:
+        raw = encoding.load(RawStudy, kit.read(job, Stage.STUDY))
+        require_match(read_identity(raw.files), job.order, patient, raw.study_instance_uid)
+    return patient
 
 
 def _query_of(job: Job) -> StudyQuery | None:
@@ -245,6 +258,10 @@ def _deliver_to(
     try:
         receipt = to.deliver(finished)
     except (Refused, Unavailable, Uncertain) as error:
+        if error.code == SIGNED and delivery.reference:
+            # a person took over the report that is there: what a merge makes of it is the hospital's affair
+            kit.store.end_delivery(claim, replace(delivery, status="delivered", reason=SIGNED))
+            return None
         kit.store.end_delivery(claim, replace(delivery, status=_after_failure(error, was), reason=error.code))
         return error
     status, reason = ("delivered", "") if receipt.is_accepted else ("skipped", receipt.detail)

@@ -36,8 +36,8 @@ class ClinicalRecord(Protocol):
     def find_service_request(self, order: Order, patient: str) -> str:
         """`ServiceRequest/id` by placer, filler or accession identifier; empty where the server has none."""
 
-    def find_imaging_study(self, study_instance_uid: str, patient: str) -> str:
-        """`ImagingStudy/id` by study UID; empty where the server has none."""
+    def find_imaging_study(self, study_instance_uid: str, patient: str, former: Sequence[Identifier] = ()) -> str:
+        """`ImagingStudy/id` by study UID; empty where the server has none. `former`: numbers that the patient had before a merge."""
 
     def context_of(self, patient: Resource) -> ClinicalContext:
         """Conditions, allergies, laboratory results, medication, prior reports and studies of this patient."""

@@ -1,5 +1,6 @@
 """The hospital's FHIR server as `ports.ClinicalRecord`: the patient, the order, and the clinical context, by identifier (DESIGN §4a, §6)."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from fhir_bridge.adapters.fhir_client import FhirClient, Params, token
@@ -47,10 +48,10 @@ class FhirServerRecord:
             order, patient, lambda identifier: self._with_identifier("ServiceRequest", identifier), self.read
         )
 
-    def find_imaging_study(self, study_instance_uid: str, patient: str) -> str:
+    def find_imaging_study(self, study_instance_uid: str, patient: str, former: Sequence[Identifier] = ()) -> str:
         """By the identifier that R4 §5.6 prescribes: system `urn:dicom:uid`, value `urn:oid:` and the UID."""
         identifier = Identifier(f"urn:oid:{study_instance_uid}", DICOM_UID)
-        return study_of(patient, self._with_identifier("ImagingStudy", identifier))
+        return study_of(patient, former, self._with_identifier("ImagingStudy", identifier), self.read)
 
     def context_of(self, patient: Resource) -> ClinicalContext:
         """A type that the server does not have is missing from `others`; one that it has, without resources, is an empty tuple there."""

@@ -1,10 +1,11 @@
 """Stands where no peer is configured: orders are taken and kept, and their jobs say what is missing."""
 
+from collections.abc import Sequence
 from typing import NoReturn
 
 from fhir_bridge.errors import Refused
 from fhir_bridge.study import ClinicalContext, Resource
-from mappings.order import Order, PatientIdentity
+from mappings.order import Identifier, Order, PatientIdentity
 
 
 class NoFhirServer:
@@ -19,7 +20,7 @@ class NoFhirServer:
     def find_service_request(self, order: Order, patient: str) -> str:
         self._refuse()
 
-    def find_imaging_study(self, study_instance_uid: str, patient: str) -> str:
+    def find_imaging_study(self, study_instance_uid: str, patient: str, former: Sequence[Identifier] = ()) -> str:
         self._refuse()
 
     def context_of(self, patient: Resource) -> ClinicalContext:

@@ -47,20 +47,25 @@ def patient_of(identity: PatientIdentity, search: Search, read: Read) -> Resourc
     """The one Patient that is meant.
 
     By the reference of the FHIR door, else by identifiers whose system is known, else by value alone if birth date and sex prove it. A
-    reference beside identifiers is proven by them: the order may have come by two doors. A merged Patient leads to its survivor.
+    reference beside identifiers is proven by them: the order may have come by two doors. A merged Patient leads to its survivor; a server
+    that has not heard of the merge yet knows the patient by a former number. Of several Patients the one in use counts.
     Raises Refused `patient.not-found`, `patient.ambiguous`, `patient.mismatch`.
     """
-    known = [identifier for identifier in identity.identifiers if identifier.system]
-    wanted = known or list(identity.identifiers)
+    wanted, proof_needed = _numbers(identity.identifiers)
     if identity.reference:
         candidates = [read(identity.reference)]
         if candidates[0]["resourceType"] != "Patient":
             raise Refused("patient.not-found", "subject", "the order is not about a Patient")
     else:
-        candidates = [
-            patient for identifier in wanted for patient in search(identifier) if carries(patient, identifier)
-        ]
+        candidates = _bearing(wanted, search)
+        if not candidates and identity.former:
+            former, proof_needed = _numbers(identity.former)
+            candidates = _bearing(former, search)
     survivors = {survivor["id"]: survivor for survivor in (_survivor(patient, read) for patient in candidates)}
+    if len(survivors) > 1:
+        survivors = {
+            name: patient for name, patient in survivors.items() if patient.get("active") is not False
+        } or survivors
     if not survivors:
         raise Refused("patient.not-found", "Patient.identifier", "the FHIR server has no patient with this identifier")
     if len(survivors) > 1:
@@ -68,8 +73,18 @@ def patient_of(identity: PatientIdentity, search: Search, read: Read) -> Resourc
     (patient,) = survivors.values()
     if identity.reference and wanted:
         _require_numbers(wanted, (*candidates, patient))
-    _compare(identity, patient, proof_needed=bool(wanted) and not known)
+    _compare(identity, patient, proof_needed=proof_needed)
     return patient
+
+
+def _numbers(identifiers: Sequence[Identifier]) -> tuple[list[Identifier], bool]:
+    """Those whose system is known, else all, which then need proof."""
+    known = [identifier for identifier in identifiers if identifier.system]
+    return known or list(identifiers), bool(identifiers) and not known
+
+
+def _bearing(wanted: Sequence[Identifier], search: Search) -> list[Resource]:
+    return [patient for identifier in wanted for patient in search(identifier) if carries(patient, identifier)]
 
 
 def _require_numbers(wanted: Sequence[Identifier], patients: Iterable[Resource]) -> None:
@@ -134,7 +149,7 @@ def service_request_of(order: Order, patient: str, search: Search, read: Read) -
         request = read(order.service_request)
         if not subject_of(request):
             return ""  # by identifier or name only: nobody can tell whose it is
-        if not _is_about(request, patient, read):
+        if not _is_about(request, patient, order.patient.former, read):
             raise Refused("patient.mismatch", "ServiceRequest.subject", "the order is about another patient")
         return reference_to(request)
     for identifier in (order.placer, order.filler, order.accession):
@@ -145,7 +160,7 @@ def service_request_of(order: Order, patient: str, search: Search, read: Read) -
             for request in search(identifier)
             if carries(request, identifier) and request.get("status") != "entered-in-error"
         ]
-        ours = {reference_to(request) for request in found if _is_about(request, patient, read)}
+        ours = {reference_to(request) for request in found if _is_about(request, patient, order.patient.former, read)}
         if len(ours) == 1:
             return ours.pop()
         if identifier.system and not ours and any(subject_of(request) for request in found):
@@ -155,23 +170,27 @@ def service_request_of(order: Order, patient: str, search: Search, read: Read) -
     return ""
 
 
-def _is_about(request: Resource, patient: str, read: Read) -> bool:
-    """Whether the subject is this very patient, or was merged into it."""
-    subject = subject_of(request)
+def _is_about(resource: Resource, patient: str, former: Sequence[Identifier], read: Read) -> bool:
+    """Whether the subject is this very patient, or was merged into it: on the server, or by HL7 v2 from one of the `former` numbers."""
+    subject = subject_of(resource)
     if subject == patient or not subject.startswith("Patient/"):
         return subject == patient
     try:
-        return literal(_successor(read(subject))) == patient
+        other = read(subject)
+        return literal(_successor(other)) == patient or any(n.system and carries(other, n) for n in former)
     except Refused as refusal:
         if refusal.code != "fhir.not-found":
             raise
         return False  # gone, or never there
 
 
-def study_of(patient: str, found: Iterable[Resource]) -> str:
-    """`ImagingStudy/id` among those of one study UID: the first that was made. Raises Refused `patient.mismatch`."""
+def study_of(patient: str, former: Sequence[Identifier], found: Iterable[Resource], read: Read) -> str:
+    """`ImagingStudy/id` among those of one study UID: the first that was made. Raises Refused `patient.mismatch`.
+
+    One of a patient who was merged into this one is the patient's, too.
+    """
     studies = sorted(found, key=lambda study: (str(study.get("meta", {}).get("lastUpdated", "")), str(study["id"])))
-    if any(subject_of(study) not in ("", patient) for study in studies):
+    if any(subject_of(study) and not _is_about(study, patient, former, read) for study in studies):
         raise Refused("patient.mismatch", "ImagingStudy.subject", "the study belongs to another patient")
     return reference_to(studies[0]) if studies else ""
 

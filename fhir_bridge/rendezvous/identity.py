@@ -51,10 +51,10 @@ def mismatches(
 ) -> tuple[str, ...]:
     """The DICOM keywords of the fields that do not fit, never their values; empty if all is well.
 
-    PatientID is one of the patient's identifiers; birth date and sex contradict neither source where both have them; the study is
+    PatientID is one of the patient's identifiers, or one that he had before a merge; birth date and sex contradict neither source where both have them; the study is
     the one that was asked for; all files agree.
     """
-    identifiers = {identifier.value.strip() for identifier in order.patient.identifiers}
+    identifiers = {number.value.strip() for number in (*order.patient.identifiers, *order.patient.former)}
     identifiers |= {str(identifier.get("value") or "").strip() for identifier in patient.get("identifier") or ()}
     birth_date = order.patient.birth_date
     known_births = {birth_date.isoformat() if birth_date else "", str(patient.get("birthDate") or "")}

@@ -1,6 +1,6 @@
 """The twin of the FHIR server's read side: resources held in memory, under the same rules (`record_match`)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from fhir_bridge.adapters.fhir_client import literal
@@ -49,9 +49,9 @@ class InMemoryRecord:
             order, patient, lambda identifier: self._with_identifier("ServiceRequest", identifier), self.read
         )
 
-    def find_imaging_study(self, study_instance_uid: str, patient: str) -> str:
+    def find_imaging_study(self, study_instance_uid: str, patient: str, former: Sequence[Identifier] = ()) -> str:
         identifier = Identifier(f"urn:oid:{study_instance_uid}", DICOM_UID)
-        return study_of(patient, self._with_identifier("ImagingStudy", identifier))
+        return study_of(patient, former, self._with_identifier("ImagingStudy", identifier), self.read)
 
     def context_of(self, patient: Resource) -> ClinicalContext:
         reference = reference_to(patient)
