@@ -1,7 +1,7 @@
 """The composition root: builds the adapters from the settings and hands them out. Knows everyone.
 
-What a verb does not use is not imported: DICOM, FHIR and PDF libraries cost two seconds that `jobs list`, and the first answer of
-`serve` after a restart, do not have to wait for. Hence the imports inside the properties.
+What a verb does not use is not imported: DICOM, FHIR and PDF libraries cost two seconds that `jobs list` does not have to wait for,
+and the door (`listen`) does without SQLAlchemy, too. Hence the imports inside the properties.
 """
 
 from __future__ import annotations
@@ -12,13 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fhir_bridge.adapters.artifact_folder import ArtifactFolder
-from fhir_bridge.adapters.sql_database import SqlDatabase
-from fhir_bridge.adapters.sql_store import SqlStore
 from fhir_bridge.adapters.sqlite_journal import SqliteJournal
-from fhir_bridge.adapters.sqlite_queue import SqliteQueue
 from fhir_bridge.intake import IntakePolicy
-from fhir_bridge.sections import Sender, SenderRule
+from fhir_bridge.sections import Destination, Sender, SenderRule
 from fhir_bridge.senders import SenderRules, Senders
 from fhir_bridge.settings import Settings, listeners_of
 from mappings.authority import Authorities, Authority
@@ -28,12 +24,18 @@ from mappings.order import Identifier
 if TYPE_CHECKING:
     from requests.auth import AuthBase
 
+    from fhir_bridge.adapters.artifact_folder import ArtifactFolder
     from fhir_bridge.adapters.fhir_client import FhirClient
     from fhir_bridge.adapters.local_predictor import LocalPredictor
+    from fhir_bridge.adapters.mllp_destination import MllpDestination
+    from fhir_bridge.adapters.sql_database import SqlDatabase
+    from fhir_bridge.adapters.sql_store import SqlStore
+    from fhir_bridge.adapters.sqlite_queue import SqliteQueue
     from fhir_bridge.deid.pseudonym import ProjectKeys
     from fhir_bridge.deid.vault import Vault
     from fhir_bridge.flow import Kit
     from fhir_bridge.ports import ClinicalRecord, ImageArchive, ReportDelivery
+    from mappings.hl7v2_report import Receiver
 
 
 class SystemClock:
@@ -55,6 +57,8 @@ class Parts:
     @cached_property
     def database(self) -> SqlDatabase:
         """Migrated to this program's schema. Raises NewerDatabase."""
+        from fhir_bridge.adapters.sql_database import SqlDatabase
+
         url = self.settings.store.url
         database = SqlDatabase(url) if url else SqlDatabase.in_folder(self.data_dir / "phi")
         database.migrate()
@@ -62,15 +66,21 @@ class Parts:
 
     @cached_property
     def store(self) -> SqlStore:
+        from fhir_bridge.adapters.sql_store import SqlStore
+
         return SqlStore(self.database, self.clock)
 
     @cached_property
     def queue(self) -> SqliteQueue:
+        from fhir_bridge.adapters.sqlite_queue import SqliteQueue
+
         worker = self.settings.worker
         return SqliteQueue(self.database, self.clock, worker.lease_seconds, worker.max_losses)
 
     @cached_property
     def artifacts(self) -> ArtifactFolder:
+        from fhir_bridge.adapters.artifact_folder import ArtifactFolder
+
         return ArtifactFolder(self.data_dir)
 
     @cached_property
@@ -119,12 +129,34 @@ class Parts:
 
     @cached_property
     def deliveries(self) -> tuple[ReportDelivery, ...]:
+        """The FHIR server, then every destination of results by HL7 v2."""
         from fhir_bridge.adapters.fhir_delivery import FhirDelivery
+        from fhir_bridge.adapters.hl7_delivery import Hl7Delivery
         from mappings.fhir_report import Publisher
 
         fhir = self.settings.fhir
-        organization = Identifier(fhir.organization_value, fhir.organization_system)
-        return (FhirDelivery(self.fhir, Publisher(fhir.organization_name, organization)),) if self.fhir else ()
+        publisher = Publisher(fhir.organization_name, Identifier(fhir.organization_value, fhir.organization_system))
+        by_hl7 = [
+            Hl7Delivery(self.mllp_destinations[name], self._receiver(name, to), skip_refused=to.refused == "skip")
+            for name, to in self.settings.destinations.items()
+            if to.results
+        ]
+        return (*([FhirDelivery(self.fhir, publisher)] if self.fhir else []), *by_hl7)
+
+    @cached_property
+    def mllp_destinations(self) -> dict[str, MllpDestination]:
+        """By name; results and application acknowledgements to one share its connection."""
+        from fhir_bridge.adapters.mllp_destination import destination_of
+
+        return {name: destination_of(name, section) for name, section in self.settings.destinations.items()}
+
+    def _receiver(self, name: str, to: Destination) -> Receiver:
+        from mappings.hl7v2_report import Receiver
+
+        ours, zone = self.settings.mllp, self.settings.sender.time_zone
+        return Receiver(
+            name, to.version, to.charset, to.application, to.facility, ours.application, ours.facility, zone, self.authorities
+        )  # fmt: skip
 
     @cached_property
     def archive(self) -> ImageArchive:
@@ -194,6 +226,8 @@ class Parts:
     def close(self) -> None:
         """Processes, connections and files of the parts that were built."""
         built = self.__dict__
+        for destination in built.get("mllp_destinations", {}).values():
+            destination.close()
         for name in ("predictor", "fhir", "vault", "journal", "database"):
             part = built.get(name)
             if part is not None:
@@ -213,6 +247,8 @@ def sender_rules(name: str, sender: Sender, authorities: Authorities) -> SenderR
         time_zone=sender.time_zone,
         accession_sources=sender.accession_sources,
         patient_authority=sender.patient_authority,
+        study_uid_sources=sender.study_uid_sources,
+        orders_without_orc=sender.orders_without_orc,
     )
     return SenderRules(
         name=name,
@@ -228,7 +264,6 @@ def sender_rules(name: str, sender: Sender, authorities: Authorities) -> SenderR
         unsupported=sender.unsupported,
         permanent_refusals=sender.permanent_refusals,
         own_trouble=sender.own_trouble,
-        orders_without_orc=sender.orders_without_orc,
         unknown_orders=sender.unknown_orders,
         answer=sender.answer,
         reply_to=sender.reply_to,
