@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from hl7_listener.delimiters import Delimiters
+from hl7_listener.delimiters import Delimiters, delimiters_named
 from hl7_listener.error_segment import error_segment
 from hl7_listener.escapes import encoded
 from hl7_listener.header import Header
@@ -37,7 +37,7 @@ __all__ = [
 
 _EVENT = re.compile(r"[A-Z0-9]{3}")
 _ENDING_BYTES = b"\x0b\x1c\r\n"
-_NO_HEADER = Header(Delimiters(), ())
+_NO_HEADER = Header(Delimiters(), (b"|", b"^~\\&"))
 _LONGEST_SHAPE = 512  # bytes of the sender's worth remembering
 
 
@@ -87,21 +87,26 @@ def acknowledge(
     asked = header or _NO_HEADER
     delimiters, version = asked.delimiters, asked.version
     response = response_to(asked, outcome)
-    echoed = (asked.raw(3), asked.raw(4), asked.raw(11), asked.raw(18))
-    shape = _shape if sum(map(len, echoed)) + len(asked.raw(12)) <= _LONGEST_SHAPE else _shape.__wrapped__
+    echoed = (asked.raw(1), asked.raw(2), asked.raw(3), asked.raw(4), asked.raw(11), asked.raw(18))
+    size = sum(map(len, echoed)) + len(asked.raw(9)) + len(asked.raw(12))
+    shape = _shape if size <= _LONGEST_SHAPE else _shape.__wrapped__
     event = response[1] if response else asked.trigger_event
     code = response[0] if response else "ACK" if outcome.short_type else ""
-    opening, middle, closing = shape(delimiters, application, facility, version, echoed, code, event, conditions)
-    time = at.strftime("%Y%m%d%H%M%S%z").encode()
+    opening, middle, closing = shape(application, facility, version, echoed, code, event, conditions)
     own_id = encoded(control_id, delimiters)
     msa_and_err = _segments(outcome, delimiters, answer_version(version), _clean(asked.raw(10)))
-    answer = b"".join((opening, time, middle, own_id, closing, msa_and_err))
+    answer = b"".join((opening, time_stamp(at), middle, own_id, closing, msa_and_err))
     return answer + order_segments(asked, outcome, message) if response else answer
+
+
+def time_stamp(at: datetime) -> bytes:
+    """`20260302093005+0100`: seconds and a zone, which every peer takes; finer ones they do not."""
+    text = at.isoformat(timespec="seconds").encode()
+    return text[:19].translate(None, b"-T:") + text[19:25].translate(None, b":")
 
 
 @functools.lru_cache(maxsize=256)
 def _shape(
-    delimiters: Delimiters,
     application: str,
     facility: str,
     version: str,
@@ -111,11 +116,11 @@ def _shape(
     conditions: tuple[str, str],
 ) -> tuple[bytes, bytes, bytes]:
     """MSH in three parts: up to its time, from there to its control ID, and the rest. A sender has few of them: remembered."""
-    sending_application, sending_facility, processing_id, charset = (_clean(value) for value in echoed)
-    version = answer_version(version)
-    separator = delimiters.field.encode()
+    separator, encoding, *others = echoed
+    sending_application, sending_facility, processing_id, charset = map(_clean, others)
+    delimiters, version = delimiters_named(separator, encoding), answer_version(version)
     ours = [encoded(name, delimiters) for name in (application, facility)]
-    before = [b"MSH", delimiters.encoding_characters.encode(), *ours, sending_application, sending_facility, b""]
+    before = [b"MSH", encoding, *ours, sending_application, sending_facility, b""]
     between = [b"", b"", _message_type(delimiters, version, code, event), b""]
     behind = [b"", processing_id or b"P", version.encode(), b"", b"", *(part.encode() for part in conditions), b""]
     behind.append(charset if at_least(version, "2.3") else b"")

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Literal
 
+from hl7_listener.acknowledgement import time_stamp
 from hl7_listener.batch import BatchFile
 from hl7_listener.delimiters import Delimiters
 from hl7_listener.escapes import encoded
@@ -72,7 +73,7 @@ def _opening(
         name,
         delimiters.encoding_characters.encode(),
         *(ours + sender),
-        at.strftime("%Y%m%d%H%M%S%z").encode(),
+        time_stamp(at),
         *(b"", b"", b""),
         encoded(control_id, delimiters),
         asked.raw(11) if asked else b"",

@@ -5,6 +5,7 @@ hold any delimiter's byte: it must be closed by a switch, on the same line; one 
 """
 
 import functools
+import itertools
 import re
 from collections.abc import Callable
 
@@ -25,61 +26,57 @@ _SINGLE_BYTE = {
     b"C2949": "shift_jis",  # ISO IR13, JIS X 0201 Katakana
 }
 _MULTI_BYTE = {b"M2442": b"\x1b$B", b"M242844": b"\x1b$(D"}  # ISO IR87 and 159, and their ISO 2022 escape sequences
+_LINE_END = re.compile(rb"[\r\n]")
 _PLAIN = b"x"  # a letter is never a delimiter
 
 
 def find_switches(raw: bytes, delimiters: Delimiters) -> "Switches | None":
     """The reader of a message's switches; None where it has none, as nearly every message."""
-    escape = delimiters.escape.encode()
-    if escape and (escape + b"C2" in raw or escape + b"M24" in raw):
-        return Switches(escape, delimiters.field.encode())
+    if delimiters.escape and _any(delimiters.escape).search(raw):
+        return Switches(delimiters)
     return None
 
 
 class Switches:
-    """The switches of a message with this escape character and field separator."""
+    """The switches of a message with these delimiters."""
 
-    __slots__ = ("_escape", "_field")
+    __slots__ = ("_end", "_pattern")
 
-    def __init__(self, escape: bytes, field: bytes) -> None:
-        self._escape = escape
-        self._field = field
+    def __init__(self, delimiters: Delimiters) -> None:
+        marks = (delimiters.field, delimiters.component, delimiters.repetition, delimiters.subcomponent)
+        self._end = re.compile(b"[" + re.escape("".join(marks).encode()) + rb"\r\n]")
+        self._pattern = _pattern(delimiters.escape)
 
     def blanked(self, raw: bytes, *, multi_byte_only: bool = False) -> bytes:
         """As many bytes, with a letter for every byte of switched text: what is left is in the character set of MSH-18, and a
         delimiter is a delimiter."""
         text = bytearray(raw)
-        for start, end, is_multi_byte in self._runs(raw):
-            if is_multi_byte or not multi_byte_only:
-                text[start:end] = _PLAIN * (end - start)
+        for switch, end in self._runs(raw):
+            if switch[1] in _MULTI_BYTE or not multi_byte_only:
+                text[switch.end() : end] = _PLAIN * (end - switch.end())
         return bytes(text)
 
-    def decode(self, piece: bytes, decode: Callable[[bytes], str]) -> str:
-        """A component as text; `decode` is for what is not switched. Raises UnicodeDecodeError."""
+    def decode(self, field: bytes, decode: Callable[[bytes], str]) -> str:
+        """A field as text, without its switches; `decode` is for what is not switched. Raises UnicodeDecodeError."""
         texts, position = [], 0
-        for start, end, _ in self._runs(piece):
-            opening = piece.rindex(self._escape, 0, piece.rindex(self._escape, 0, start))
-            texts.append(decode(piece[position:opening]))
-            texts.append(_decode(piece[opening + 1 : start - 1], piece[start:end]))
+        for switch, end in self._runs(field):
+            texts.append(decode(field[position : switch.start()]))
+            texts.append(_decode(switch[1], field[switch.end() : end]))
             position = end
-        return "".join((*texts, decode(piece[position:])))
+        return "".join((*texts, decode(field[position:])))
 
-    def _runs(self, raw: bytes) -> list[tuple[int, int, bool]]:
-        """Where switched text lies, and whether it is of a multi-byte set."""
-        pattern = _pattern(self._escape)
-        found = list(pattern.finditer(raw))
+    def _runs(self, raw: bytes) -> list[tuple[re.Match[bytes], int]]:
+        """The switches, each with the end of the text that it switches."""
+        found = list(self._pattern.finditer(raw))
         runs = []
-        for number, match in enumerate(found):
-            following = found[number + 1].start() if number + 1 < len(found) else len(raw)
-            is_multi_byte = match[1] in _MULTI_BYTE
-            ends = [
-                raw.find(mark, match.end(), following)
-                for mark in (b"\r", b"\n", b"" if is_multi_byte else self._field)
-                if mark
-            ]
-            end = min((end for end in ends if end >= 0), default=following)
-            if not is_multi_byte or end == following < len(raw):
-                runs.append((match.end(), end, is_multi_byte))
+        for switch, following in itertools.zip_longest(found, found[1:]):
+            last = following.start() if following else len(raw)
+            if switch[1] in _MULTI_BYTE:
+                if following and not _LINE_END.search(raw, switch.end(), last):
+                    runs.append((switch, last))
+            else:
+                end = self._end.search(raw, switch.end(), last)
+                runs.append((switch, end.start() if end else last))
         return runs
 
 
@@ -90,6 +87,12 @@ def _decode(switch: bytes, text: bytes) -> str:
 
 
 @functools.lru_cache(maxsize=32)
-def _pattern(escape: bytes) -> re.Pattern[bytes]:
-    mark = re.escape(escape)
+def _any(escape: str) -> re.Pattern[bytes]:
+    """Faster than the pattern of all of them."""
+    return re.compile(re.escape(escape.encode()) + b"(?:C2|M24)")
+
+
+@functools.lru_cache(maxsize=32)
+def _pattern(escape: str) -> re.Pattern[bytes]:
+    mark = re.escape(escape.encode())
     return re.compile(mark + b"(" + b"|".join((*_SINGLE_BYTE, *_MULTI_BYTE)) + b")" + mark)

@@ -30,11 +30,12 @@ def read_delimiters(header: bytes) -> Delimiters:
     digit, a blank, beyond ASCII or used twice.
     """
     field = header[3:4]
-    return _named(field, header[4:].split(field, 1)[0] if field else b"")
+    return delimiters_named(field, header[4:].split(field, 1)[0] if field else b"")
 
 
 @functools.lru_cache(maxsize=64)
-def _named(field: bytes, encoding: bytes) -> Delimiters:
+def delimiters_named(field: bytes, encoding: bytes) -> Delimiters:
+    """From MSH-1 and MSH-2. Raises MessageRefused as `read_delimiters`."""
     _check(field, "MSH-1")
     if not 2 <= len(encoding) <= 5:
         raise MessageRefused("hl7v2.delimiters", "MSH-2", "MSH-2 must hold 2 to 5 encoding characters")

@@ -144,9 +144,11 @@ def read_header(payload: bytes) -> Header:
 
 def read_segment_header(segment: bytes) -> Header:
     """A segment MSH, FHS or BHS: their first twelve fields are built alike. Raises MessageRefused `hl7v2.delimiters`."""
-    delimiters = read_delimiters(segment)
     separator = segment[3:4]
-    return Header(delimiters, (separator, *segment[4:].split(separator)))
+    delimiters = read_delimiters(segment)
+    fields = segment.split(separator)
+    fields[0] = separator
+    return Header(delimiters, tuple(fields))
 
 
 def charset_names(declared: bytes, delimiters: Delimiters) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ its first field is asked for, and a field is decoded when its text is. A segment
 """
 
 import re
-from collections.abc import Iterator
 
 from hl7_listener.charset import CharsetNote
 from hl7_listener.delimiters import Delimiters
@@ -15,14 +14,15 @@ from hl7_listener.header import Header, header_start, read_header
 from hl7_listener.reading import Reading, reading_of
 
 _HEADERS = frozenset({"MSH", "FHS", "BHS"})  # their fields 1 and 2 hold the delimiters themselves
-_LF_SEGMENT = re.compile(rb"[^\r\n]+")
-_BLANK = "\r\n\0 \t"  # of a line that is no segment; any other byte is text, and kept
+_LINE_END = re.compile(rb"[\r\n]")
+_BLANK = b"\r\n\0 \t"  # of a line that is no segment; any other byte is text, and kept
 
 
 class Segment:
     """One segment: a stretch of the message's bytes, from `start` to `end`; `name` is its identifier, at most three characters."""
 
-    __slots__ = ("_fields", "_raw", "_reading", "continuations", "end", "name", "start")
+    __slots__ = ("_fields", "_raw", "_reading", "end", "name", "start")
+    continuations: tuple[tuple[int, int], ...] = ()  # where the ADD segments lie that this one goes on in
 
     def __init__(self, raw: bytes, reading: Reading, start: int, end: int, name: str) -> None:
         self._raw = raw
@@ -30,17 +30,18 @@ class Segment:
         self.start = start
         self.end = end
         self.name = name
-        self.continuations: tuple[tuple[int, int], ...] = ()  # where the ADD segments lie that this one goes on in
         self._fields: list[bytes] | None = None  # the name, then the fields
 
     @property
     def content(self) -> bytes:
         """The segment's bytes without the line's end, continuations joined."""
-        raw = self._raw
-        content = raw[self.start : self.end]
-        if self.continuations:
-            content += b"".join(raw[start + len("ADD|") : end] for start, end in self.continuations)
-        return content
+        return self._raw[self.start : self.end]
+
+    def continued(self, start: int, end: int) -> "Segment":
+        """The same segment with the ADD segment that lies there."""
+        longer = _ContinuedSegment(self._raw, self._reading, self.start, self.end, self.name)
+        longer.continuations = (*self.continuations, (start, end))
+        return longer
 
     @property
     def field_count(self) -> int:
@@ -52,33 +53,37 @@ class Segment:
         whole = self.raw(field)
         if not whole:
             return 0
-        return 1 if self._names_delimiters(field) else len(self._reading.pieces(whole, self._reading.repetition))
+        mark = self._reading.delimiters.repetition
+        return self._reading.decode(whole).count(mark) + 1 if mark and not self._names_delimiters(field) else 1
 
     def value(self, field: int, component: int = 1, subcomponent: int = 1, repetition: int = 1) -> str:
         """Decoded, unescaped text; empty where missing; two double quotes where the sender wrote the HL7 null.
 
         Raises MessageRefused `hl7v2.charset`.
         """
-        piece = self.raw(field)
-        if not piece:
+        fields = self._fields or self._split()
+        whole = fields[field] if 0 < field < len(fields) else self.raw(field)
+        if not whole:
             return ""
         reading = self._reading
+        text = whole.decode(reading.codec) if reading.codec else reading.decode(whole)
         if field <= 2 and self.name in _HEADERS:
-            return reading.text(piece) if component == subcomponent == repetition == 1 else ""
-        if repetition != 1 or reading.repetition in piece:
-            piece = reading.part(piece, reading.repetition, repetition)
-        if component != 1 or reading.component in piece:
-            piece = reading.part(piece, reading.component, component)
-        if subcomponent != 1 or reading.subcomponent in piece:
-            piece = reading.part(piece, reading.subcomponent, subcomponent)
-        return reading.text(piece)
+            return text if component == subcomponent == repetition == 1 else ""
+        marks = reading.delimiters
+        if repetition != 1 or marks.repetition in text:
+            text = _part(text, marks.repetition, repetition)
+        if component != 1 or marks.component in text:
+            text = _part(text, marks.component, component)
+        if subcomponent != 1 or marks.subcomponent in text:
+            text = _part(text, marks.subcomponent, subcomponent)
+        return reading.unescape(text) if marks.escape in text else text
 
     def text(self, field: int, repetition: int = 1) -> str:
         """A repetition as one text: for fields of free text, where senders leave `^` and `&` unescaped."""
-        piece = self.raw(field)
-        if not self._names_delimiters(field):
-            piece = self._reading.part(piece, self._reading.repetition, repetition)
-        return self._reading.text(piece)
+        text = self._reading.decode(self.raw(field))
+        if self._names_delimiters(field):
+            return text
+        return self._reading.unescape(_part(text, self._reading.delimiters.repetition, repetition))
 
     def raw(self, field: int) -> bytes:
         """The field byte for byte, with all repetitions; empty where missing."""
@@ -88,14 +93,24 @@ class Segment:
         return fields[field] if field < len(fields) else b""
 
     def _split(self) -> list[bytes]:
-        mark = self._reading.field
-        self._fields = fields = self._reading.pieces(self.content, mark)
+        fields = self._fields = self._reading.fields(self.content)
         if self.name in _HEADERS and len(fields[0]) == len(self.name) and len(fields) > 1:
-            fields.insert(1, mark)
+            fields.insert(1, self._reading.delimiters.field.encode())
         return fields
 
     def _names_delimiters(self, field: int) -> bool:
         return field <= 2 and self.name in _HEADERS
+
+
+class _ContinuedSegment(Segment):
+    """A segment with ADD segments behind it."""
+
+    __slots__ = ("continuations",)
+
+    @property
+    def content(self) -> bytes:
+        rest = [self._raw[start + len("ADD|") : end] for start, end in self.continuations]
+        return b"".join((self._raw[self.start : self.end], *rest))
 
 
 class Message:
@@ -153,30 +168,35 @@ class Message:
     def _read_segments(self) -> list[Segment]:
         segments: list[Segment] = []
         raw, reading = self.raw, self.reading
-        position = header_start(raw)
-        for line, end in _lines(raw, position):
-            start = end - len(line)
+        end = header_start(raw) - 1
+        for line in _lines(raw, end + 1):
+            start, end = end + 1, end + 1 + len(line)
             name = line[:3].decode("latin-1")
-            if name[0] in _BLANK and not line.strip(_BLANK.encode()):
-                continue
+            if name[:1] <= " ":  # empty, or a blank first
+                if not line.strip(_BLANK):
+                    continue
+                if name[0] == "\n":  # the CR before it ends the line
+                    start, name = start + 1, line[1:4].decode("latin-1")
             if name == "ADD" and len(segments) > 1:  # behind MSH it continues another message
-                segments[-1].continuations += ((start, end),)
+                segments[-1] = segments[-1].continued(start, end)
             else:
                 segments.append(Segment(raw, reading, start, end, name))
         return segments
 
 
-def _lines(raw: bytes, position: int) -> Iterator[tuple[bytes, int]]:
-    """The lines that are not empty, with their end. Where CR ends a line, an LF belongs to its field, except right behind the CR."""
+def _part(text: str, mark: str, number: int) -> str:
+    """The `number`th piece, from 1; empty where there are fewer. A mark that the sender does not have parts nothing."""
+    if number < 1:
+        raise ValueError("components and repetitions count from 1")
+    if not mark:
+        return text if number == 1 else ""
+    parts = text.split(mark, number)
+    return parts[number - 1] if number <= len(parts) else ""
+
+
+def _lines(raw: bytes, position: int) -> list[bytes]:
+    """The lines, each without the one byte that ends it. Where CR ends a line, an LF belongs to its field, except behind a CR."""
     line_feed = raw.find(b"\n", position)
     if line_feed >= 0 and raw.find(b"\r", position, line_feed) < 0:
-        for match in _LF_SEGMENT.finditer(raw, position):
-            yield match[0], match.end()
-        return
-    for line in (raw[position:] if position else raw).split(b"\r"):
-        end = position + len(line)
-        position = end + 1
-        if line.startswith(b"\n"):
-            line = line[1:]
-        if line:
-            yield line, end
+        return _LINE_END.split(raw[position:])
+    return (raw[position:] if position else raw).split(b"\r")

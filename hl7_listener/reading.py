@@ -4,7 +4,7 @@ import functools
 
 from hl7_listener.charset import Charset, resolve
 from hl7_listener.charset_switches import Switches, find_switches
-from hl7_listener.delimiters import Delimiters
+from hl7_listener.delimiters import Delimiters, delimiters_named
 from hl7_listener.escapes import unescape
 from hl7_listener.header import Header, charset_names
 from hl7_listener.refusal import MessageRefused
@@ -20,81 +20,53 @@ def reading_of(raw: bytes, header: Header, default: str) -> "Reading":
     """
     switches = find_switches(raw, header.delimiters)
     declared = header.raw(18)
-    if switches is None and raw.isascii() and _ESC not in raw and len(declared) <= _LONGEST_DECLARATION:
-        return _ascii_reading(header.delimiters, declared, default)
+    if switches is None and raw.isascii() and raw.find(_ESC) < 0 and len(declared) <= _LONGEST_DECLARATION:
+        return _ascii_reading(header.raw(1), header.raw(2), declared, default)
     charset = resolve(switches.blanked(raw) if switches else raw, header.charsets, default)
     return Reading(header.delimiters, charset, switches)
 
 
 @functools.lru_cache(maxsize=256)
-def _ascii_reading(delimiters: Delimiters, declared: bytes, default: str) -> "Reading":
+def _ascii_reading(field: bytes, encoding: bytes, declared: bytes, default: str) -> "Reading":
+    delimiters = delimiters_named(field, encoding)
     return Reading(delimiters, resolve(b"", charset_names(declared, delimiters), default), None, is_ascii=True)
 
 
 class Reading:
-    """The delimiters as bytes, and what they part as text."""
+    """What the bytes of a message mean. Every character set here is ASCII in its lower half, so a field that is decoded can be parted."""
 
-    __slots__ = (
-        "_codec",
-        "_delimiters",
-        "_escape",
-        "_is_guarded",
-        "_switches",
-        "charset",
-        "component",
-        "field",
-        "repetition",
-        "subcomponent",
-    )
+    __slots__ = ("_is_guarded", "_mark", "_switches", "charset", "codec", "delimiters")
 
     def __init__(
         self, delimiters: Delimiters, charset: Charset, switches: Switches | None, *, is_ascii: bool = False
     ) -> None:
-        self.field = delimiters.field.encode()
-        self.component = delimiters.component.encode()
-        self.repetition = delimiters.repetition.encode()
-        self.subcomponent = delimiters.subcomponent.encode()
+        self.delimiters = delimiters
         self.charset = charset
-        self._delimiters = delimiters
-        self._escape = delimiters.escape
+        self._mark = delimiters.field.encode()
         self._switches = switches
         self._is_guarded = switches is not None or (charset.needs_guard and not is_ascii)
-        self._codec = "ascii" if is_ascii else "" if self._is_guarded else charset.codec  # empty: by `charset`
+        self.codec = "ascii" if is_ascii else "" if self._is_guarded else charset.codec  # empty: only `decode` knows
 
-    def text(self, piece: bytes) -> str:
-        """The decoded, unescaped text of some of the message's bytes. Raises MessageRefused `hl7v2.charset`."""
+    def fields(self, segment: bytes) -> list[bytes]:
+        """The name and the fields of a segment."""
+        if not self._is_guarded:
+            return segment.split(self._mark)
+        blanked = self._switches.blanked(segment, multi_byte_only=True) if self._switches else segment
+        fields, position = [], 0
+        for guarded in self.charset.guard(blanked).split(self._mark):
+            fields.append(segment[position : position + len(guarded)])
+            position += len(guarded) + 1
+        return fields
+
+    def decode(self, field: bytes) -> str:
+        """A field, or less, as text; escape sequences and delimiters as they are. Raises MessageRefused `hl7v2.charset`."""
+        if self.codec:
+            return field.decode(self.codec)
         try:
-            if self._codec:
-                text = piece.decode(self._codec)
-            elif self._switches:
-                text = self._switches.decode(piece, self.charset.decode)
-            else:
-                text = self.charset.decode(piece)
+            return self._switches.decode(field, self.charset.decode) if self._switches else self.charset.decode(field)
         except UnicodeDecodeError:
             raise MessageRefused("hl7v2.charset", "MSH-18", "a text does not fit its character set") from None
-        return unescape(text, self._delimiters, self.charset.codec) if self._escape in text else text
 
-    def pieces(self, whole: bytes, mark: bytes) -> list[bytes]:
-        """What lies between the marks."""
-        if not mark:
-            return [whole]
-        if not self._is_guarded:
-            return whole.split(mark)
-        pieces, position = [], 0
-        for guarded in self._guard(whole).split(mark):
-            pieces.append(whole[position : position + len(guarded)])
-            position += len(guarded) + len(mark)
-        return pieces
-
-    def part(self, whole: bytes, mark: bytes, number: int) -> bytes:
-        """The `number`th piece, from 1; empty where there are fewer."""
-        if number < 1:
-            raise ValueError("components and repetitions count from 1")
-        if not mark or mark not in whole:
-            return whole if number == 1 else b""
-        pieces = self.pieces(whole, mark)
-        return pieces[number - 1] if number <= len(pieces) else b""
-
-    def _guard(self, whole: bytes) -> bytes:
-        """Safe to search for delimiters: as many bytes, none of them part of a longer character."""
-        return self.charset.guard(self._switches.blanked(whole, multi_byte_only=True) if self._switches else whole)
+    def unescape(self, text: str) -> str:
+        """What the escape sequences of a text stand for."""
+        return unescape(text, self.delimiters, self.charset.codec)
