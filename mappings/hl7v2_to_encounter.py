@@ -33,7 +33,9 @@ def add_encounter(
     """The reference to the visit; empty where nothing tells it from the patient's other visits."""
     identifiers = visit_identifiers(conversion, visit.pv1, patient)
     if not identifiers:
-        conversion.trace.note("Encounter", f"{visit.pv1.where(19)}: no visit number and no admit time: not written")
+        conversion.trace.note(
+            "Encounter", f"{visit.pv1.where(19)}: no visit number, admit time or account: not written"
+        )
         return ""
     draft = encounter_draft(conversion, visit, patient, event)
     draft.put("identifier", [identifier_element(identifier) for identifier in identifiers], visit.pv1.where(19))
@@ -49,7 +51,7 @@ def visit_identifiers(conversion: Conversion, pv1: Located, patient: WrittenPati
     admitted = pv1.text(44)
     if admitted:
         return [derived("visit", patient.identifier.system, patient.identifier.value, admitted)]
-    return []
+    return [patient.account] if patient.account else []
 
 
 def encounter_draft(conversion: Conversion, visit: Visit, patient: WrittenPatient, event: str) -> Draft:

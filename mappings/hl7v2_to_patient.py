@@ -30,10 +30,11 @@ Writing = Literal["ensured", "replaced"]
 
 @dataclass(frozen=True, slots=True)
 class WrittenPatient:
-    """A patient of the transaction: the reference to it, and the identifier that it is found by."""
+    """A patient of the transaction: the reference to it, the identifier that it is found by, and the account (PID-18)."""
 
     reference: str
     identifier: Identifier
+    account: Identifier | None = None
 
 
 def add_patient(conversion: Conversion, segment: Located, writing: Writing, link: Json | None = None) -> WrittenPatient:
@@ -42,7 +43,8 @@ def add_patient(conversion: Conversion, segment: Located, writing: Writing, link
     if link:
         draft.put("link", [link], "by the event")
     write = conversion.transaction.replaced if writing == "replaced" else conversion.transaction.ensured
-    written = WrittenPatient(write(draft, identifiers[:1]), identifiers[0])
+    account = next(iter(conversion.composite(segment, 18, "account", "AN")), None)
+    written = WrittenPatient(write(draft, identifiers[:1]), identifiers[0], account)
     _add_account(conversion, segment, written)
     return written
 
@@ -133,9 +135,9 @@ def _marital_status(conversion: Conversion, segment: Located) -> Json:
 
 def _add_account(conversion: Conversion, segment: Located, patient: WrittenPatient) -> None:
     """PID-18, created once; its state is the billing system's affair."""
-    for number in conversion.composite(segment, 18, "account", "AN")[:1]:
+    if patient.account:
         draft = Draft("Account", conversion.trace)
-        draft.take("identifier", segment, 18, [identifier_element(number)])
+        draft.take("identifier", segment, 18, [identifier_element(patient.account)])
         draft.put("status", "unknown", "HL7 v2 says nothing of it")
         draft.put("subject", [{"reference": patient.reference}])
-        conversion.transaction.ensured(draft, [number])
+        conversion.transaction.ensured(draft, [patient.account])
