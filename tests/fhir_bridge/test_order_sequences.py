@@ -1,4 +1,4 @@
-"""Several messages about one order, in any order (item 31), and several orders in one message (items 26, 27)."""
+"""Several messages about one order, in any order (item 31)."""
 
 from datetime import date
 from pathlib import Path
@@ -12,7 +12,6 @@ from fhir_bridge.job import Event, Stage, Status
 from fhir_bridge.ports import Move
 from mappings.authority import Authorities, Authority
 from mappings.hl7v2_order import SenderPolicy
-from mappings.refusal import MappingRefused
 from tests.support.frozen_clock import FrozenClock
 from tests.support.order_desk import OrderDesk, message, segments
 
@@ -178,134 +177,6 @@ def test_a_change_to_stat_overtakes(kind: str, tmp_path: Path, clock: FrozenCloc
     assert desk.claim().job.id == desk.jobs()[1].id
     if database:
         database.close()
-
-
-# order control: RP, RQ, RU with RO
-@pytest.mark.parametrize(("control", "answer"), [("RP", "RQ"), ("RQ", "OK"), ("RU", "OK")])
-@pytest.mark.parametrize("status", [Status.READY, Status.RUNNING, Status.WAITING, Status.ON_HOLD, Status.HELD])
-def test_a_replaced_order_is_cancelled_and_linked_with_the_one_that_replaces_it(
-    desk: OrderDesk, control: str, answer: str, status: Status
-) -> None:
-    old = desk.bring_to(status)
-    replacing = segments("RO", placer="CANARY-P2^RIS", accession="CANARY-A2")
-    taken = desk.take(message(segments(control), replacing))
-    _, new = desk.jobs()
-    assert [(job.status, job.reason) for job in desk.jobs()] == [
-        (Status.CANCELLED, "order.replaced"),
-        (Status.READY, ""),
-    ]
-    assert ([t.answer for t in taken], desk.timeline(0)[-1], desk.timeline(1)[-1]) == (
-        [answer, "OK"],
-        ("replaced-by", new.id),
-        ("replaces", old.id),
-    )
-
-
-# order control: RP with RO
-def test_two_orders_may_be_replaced_by_one(desk: OrderDesk) -> None:
-    desk.order("NW")
-    desk.order("NW", placer="CANARY-P2^RIS", accession="CANARY-A2")
-    replaced = [segments("RP"), segments("RP", placer="CANARY-P2^RIS", accession="CANARY-A2")]
-    desk.take(message(*replaced, segments("RO", placer="CANARY-P3^RIS", accession="CANARY-A3")))
-    events = [event for event, _ in desk.timeline(2)]
-    assert (events.count("replaces"), desk.statuses()[:2]) == (2, [Status.CANCELLED] * 2)
-
-
-# order control: RP with RO
-def test_a_replacement_that_comes_again_changes_nothing(desk: OrderDesk) -> None:
-    desk.order("NW")
-    text = message(segments("RP"), segments("RO", placer="CANARY-P2^RIS", accession="CANARY-A2"))
-    for _ in range(2):
-        desk.take(text)
-    assert desk.statuses() == [Status.CANCELLED, Status.READY]
-
-
-# order control: RP
-def test_a_finished_order_that_is_replaced_stays_finished(desk: OrderDesk) -> None:
-    desk.bring_to(Status.DONE)
-    taken = desk.order("RP")
-    assert (taken.answer, taken.warning, desk.statuses()) == ("UM", "order.cancel-too-late", [Status.DONE])
-
-
-# order control: CH, PA: ORC-8
-def test_a_child_order_and_its_parent_name_each_other(desk: OrderDesk) -> None:
-    desk.order("NW")
-    desk.order("NW", placer="CANARY-P2^RIS", accession="CANARY-A2")
-    desk.order("CH", placer="CANARY-P2^RIS", accession="CANARY-A2", parent="CANARY-P1&RIS^")
-    parent, child = desk.jobs()
-    assert ("parent-of", child.id) in desk.timeline(0)
-    assert ("child-of", parent.id) in desk.timeline(1)
-
-
-# order control: CH
-def test_a_child_order_that_we_do_not_know_is_noted_with_its_parent_and_makes_no_job(desk: OrderDesk) -> None:
-    desk.order("NW")
-    taken = desk.order("CH", placer="CANARY-P2^RIS", accession="CANARY-A2", parent="CANARY-P1&RIS^")
-    assert (taken.job, len(desk.jobs()), desk.timeline()[-1]) == ("", 1, ("parent-of", "order.unknown-child"))
-
-
-# item 26
-def test_two_obr_without_numbers_of_their_own_under_one_orc_are_two_jobs(desk: OrderDesk) -> None:
-    text = message("ORC|NW|CANARY-P1^RIS\rOBR|1|||XCHEST^Chest^L\rOBR|2|||XHAND^Hand^L")
-    first, second = (desk.take(text) for _ in range(2))
-    assert ([t.job for t in first], procedures(desk)) == ([t.job for t in second], ["XCHEST", "XHAND"])
-
-
-# item 26
-def test_a_cancel_of_the_number_cancels_all_orders_under_it(desk: OrderDesk) -> None:
-    desk.take(message("ORC|NW|CANARY-P1^RIS\rOBR|1|||XCHEST^Chest^L\rOBR|2|||XHAND^Hand^L"))
-    desk.take(message("ORC|CA|CANARY-P1^RIS"))
-    assert desk.statuses() == [Status.CANCELLED, Status.CANCELLED]
-
-
-# item 26
-def test_a_cancel_of_one_procedure_under_the_number_cancels_that_one(desk: OrderDesk) -> None:
-    desk.take(message("ORC|NW|CANARY-P1^RIS\rOBR|1|||XCHEST^Chest^L\rOBR|2|||XHAND^Hand^L"))
-    desk.take(message("ORC|CA|CANARY-P1^RIS\rOBR|1|||XHAND^Hand^L"))
-    assert desk.statuses() == [Status.READY, Status.CANCELLED]
-
-
-# item 26
-def test_a_change_that_does_not_say_which_order_under_the_number_is_refused(desk: OrderDesk) -> None:
-    desk.take(message("ORC|NW|CANARY-P1^RIS\rOBR|1|||XCHEST^Chest^L\rOBR|2|||XHAND^Hand^L"), policy=RIS)
-    with pytest.raises(MappingRefused) as caught:
-        desk.take(message("ORC|XO|CANARY-P1^RIS\rOBR|1|||XFOOT^Foot^L"), policy=RIS)
-    assert (caught.value.code, caught.value.where) == ("order.ambiguous", "OBR^1^4")
-
-
-# item 26
-def test_several_patients_of_one_message_keep_their_orders(desk: OrderDesk) -> None:
-    other = "PID|2||CANARY-2^^^HOSP^MR\r" + segments(placer="CANARY-P2^RIS", accession="CANARY-A2")
-    desk.take(message(segments(), other))
-    assert [job.order.patient.identifiers[0].value for job in desk.jobs()] == ["CANARY-1", "CANARY-2"]
-
-
-# item 27
-def test_a_filler_number_with_its_authority_is_key_enough(desk: OrderDesk) -> None:
-    first, second = (desk.order("NW", placer="", accession="", filler="CANARY-F1^PACS") for _ in range(2))
-    assert (first.job == second.job, len(desk.jobs())) == (True, 1)
-
-
-# item 27
-def test_a_shared_filler_number_of_two_patients_is_no_conflict_where_other_keys_differ(desk: OrderDesk) -> None:
-    desk.order("NW", filler="0^PACS")
-    desk.order("NW", mrn="CANARY-2", placer="CANARY-P2^RIS", accession="CANARY-A2", filler="0^PACS")
-    assert desk.statuses() == [Status.READY, Status.READY]
-
-
-# item 27
-def test_a_conflict_of_patients_is_pointed_out(desk: OrderDesk) -> None:
-    desk.order("NW")
-    warnings = [desk.order("NW", mrn="CANARY-2", placer="CANARY-P2^RIS").warning for _ in range(2)]
-    assert warnings == ["order.patient-conflict", "order.patient-conflict"]
-
-
-# order control: XO of an order whose patient is disputed
-def test_a_change_does_not_settle_whose_order_it_is(desk: OrderDesk) -> None:
-    desk.order("NW")
-    for control, procedure in (("NW", "XCHEST^Chest^L"), ("XO", "XHAND^Hand^L")):
-        desk.order(control, mrn="CANARY-2", placer="CANARY-P2^RIS", procedure=procedure)
-    assert desk.statuses() == [Status.READY, Status.HELD]
 
 
 # order control: CA while on hold, after a result may be out

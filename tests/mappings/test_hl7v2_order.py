@@ -42,6 +42,7 @@ EFFECTS = {  # table 0119 as the order-control table of the requirements has it;
 }
 
 
+# order control: every code of table 0119
 @pytest.mark.parametrize(("code", "effect"), [(code, effect) for effect in EFFECTS for code in EFFECTS[effect].split()])
 def test_order_control_decides_what_happens_to_the_job(code: str, effect: OrderControl) -> None:
     (order,) = read(PID, f"ORC|{code}|P1")
@@ -110,11 +111,19 @@ def test_a_wrong_message_is_refused_with_its_place(segments: list[str], code: st
     assert (caught.value.code, caught.value.where) == (code, where)
 
 
-@pytest.mark.parametrize("orc", ["ORC|RE", "ORC|SC||F2", 'ORC|OK|""'])
-def test_what_has_no_effect_is_not_refused_for_its_keys(orc: str) -> None:
+@pytest.mark.parametrize(
+    "orc", ["ORC|RE", "ORC|SC||F2", 'ORC|OK|""', "ORC|SC||F2||IP", "ORC|XR", "ORC|HR", "ORC|NA", "ORC|CH"]
+)
+def test_what_only_informs_is_not_refused_for_its_keys(orc: str) -> None:
     (order,) = read(PID, orc)
 
     assert order.control is OrderControl.NONE
+
+
+def test_trouble_is_told_of_even_where_it_names_no_order() -> None:
+    (order,) = read(PID, "ORC|UA")
+
+    assert (order.control, order.keys()) == (OrderControl.TROUBLE, ())
 
 
 @pytest.mark.parametrize("detail", ["RXO|1", "RQD|1", "ODS|D", "ODT|EARLY"])
@@ -124,12 +133,14 @@ def test_an_order_for_something_else_starts_no_job(detail: str) -> None:
     assert order.control is OrderControl.NONE
 
 
+# item 26
 def test_a_detail_segment_beside_obr_changes_nothing() -> None:
     (order,) = read(PID, "ORC|NW|P1", "ODT|", "OBR|1|P1")  # HAPI HL7v2 puts an empty ODT before NTE
 
     assert order.control is OrderControl.NEW
 
 
+# item 27
 @pytest.mark.parametrize(
     ("sources", "expected", "where"),
     [
@@ -163,12 +174,14 @@ def test_an_unknown_time_zone_is_a_configuration_error() -> None:
         SenderPolicy(time_zone="Europe/Nowhere")
 
 
+# item 27
 def test_order_numbers_come_from_obr_where_orc_has_none() -> None:
     (order,) = read(PID, "ORC|NW", obr(f2="P9^RIS", f3="F9^PACS"))
 
     assert (order.placer and order.placer.value, order.filler and order.filler.value) == ("P9", "F9")
 
 
+# item 28
 @pytest.mark.parametrize(
     ("pid", "authority", "first"),
     [
@@ -185,12 +198,14 @@ def test_the_patients_own_identifier_comes_first(pid: str, authority: str, first
     assert order.patient.identifiers[0].value == first
 
 
+# item 26
 def test_several_patients_in_one_message_keep_their_orders() -> None:
     orders = read("PID|1||CANARY-1", "ORC|NW|P1", "PID|2||CANARY-2", "ORC|NW|P2", "OBR|1")
 
     assert [order.patient.identifiers[0].value for order in orders] == ["CANARY-1", "CANARY-2"]
 
 
+# item 30
 @pytest.mark.parametrize(
     ("tq1", "orc_7", "obr_27", "obr_5", "expected"),
     [
@@ -251,6 +266,7 @@ def test_procedure_codes_pass_unchanged(obr_4: str, expected: Code | None) -> No
     assert order.procedure == expected
 
 
+# item 25
 def test_the_study_uid_may_stand_in_an_obx() -> None:
     (order,) = read(PID, "ORC|NW|P1", "OBR|1", "OBX|1|ST|110180^Study Instance UID^DCM||1.2.840.99.5")
 

@@ -10,6 +10,7 @@ from mappings.hl7v2_order import SenderPolicy, orders_from
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
+# item 29
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -32,6 +33,7 @@ def test_a_time_is_an_instant(text: str, expected: datetime) -> None:
     assert found.astimezone(UTC) == expected
 
 
+# item 29
 @pytest.mark.parametrize(
     "text",
     [
@@ -58,6 +60,7 @@ def test_an_impossible_offset_is_not_used() -> None:
     assert found.utcoffset() == timedelta(hours=1)
 
 
+# item 29
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -72,6 +75,7 @@ def test_a_day_is_a_whole_day_or_none(text: str, expected: date | None) -> None:
     assert day(text) == expected
 
 
+# item 29
 @pytest.mark.parametrize(
     ("msh_7", "orc_9", "offset"),
     [

@@ -1,75 +1,21 @@
 """The same tests on the SQL store with its queue and on their in-memory twins."""
 
-import shutil
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
-from fhir_bridge.adapters.in_memory.queue import InMemoryQueue
-from fhir_bridge.adapters.in_memory.store import InMemoryStore
-from fhir_bridge.adapters.sql_database import SqlDatabase
-from fhir_bridge.adapters.sql_store import SqlStore
-from fhir_bridge.adapters.sqlite_queue import SqliteQueue
 from fhir_bridge.errors import StaleClaim
 from fhir_bridge.job import Event, Stage, Status
-from fhir_bridge.ports import Claim, JobQueue, JobStore, Move, Notification, StepArtifact
-from mappings.order import Order, OrderControl, OrderKey, Priority
+from fhir_bridge.ports import Claim, Move, Notification, StepArtifact
+from mappings.order import OrderControl, OrderKey, Priority
 from tests.support.builders import an_order
-from tests.support.frozen_clock import FrozenClock
-
-LEASE = 100.0
-MAX_LOSSES = 2
+from tests.support.store_house import LEASE, MAX_LOSSES, House
 
 
-@dataclass
-class House:
-    store: JobStore
-    queue: JobQueue
-    clock: FrozenClock
-
-    def take(self, order: Order, **options: str) -> str:
-        with self.store.transaction() as ledger:
-            return ledger.add_order(order, "hl7v2", **options)
-
-    def happen(self, job: str, event: Event, reason: str = "", stage: Stage | None = None) -> bool:
-        with self.store.transaction() as ledger:
-            return ledger.happen(job, event, reason, stage)
-
-    def claim(self) -> Claim:
-        claim = self.queue.claim("w")
-        assert claim is not None
-        return claim
-
-    def status(self, job: str) -> Status:
-        known = self.store.job(job)
-        assert known is not None
-        return known.status
-
-
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new database, made once and copied for every test."""
-    folder = tmp_path_factory.mktemp("migrated")
-    database = SqlDatabase.in_folder(folder)
-    database.migrate()
-    database.close()
-    return folder / "bridge.db"
-
-
-@pytest.fixture(params=["sqlite", "in-memory"])
-def house(request: pytest.FixtureRequest, tmp_path: Path, clock: FrozenClock, migrated: Path) -> Iterator[House]:
-    if request.param == "in-memory":
-        store = InMemoryStore(clock)
-        yield House(store, InMemoryQueue(store, clock, LEASE, MAX_LOSSES), clock)
-        return
-    shutil.copy(migrated, tmp_path)
-    database = SqlDatabase.in_folder(tmp_path)
-    yield House(SqlStore(database, clock), SqliteQueue(database, clock, LEASE, MAX_LOSSES), clock)
-    database.close()
+def _record(house: House, claim: Claim) -> None:
+    house.queue.record(claim, Move(Event.ADVANCE, Stage.STUDY, artifact=StepArtifact("inputs", "content")))
 
 
 def test_an_order_becomes_one_ready_job_at_its_first_step(house: House) -> None:
@@ -201,90 +147,11 @@ def test_a_job_that_is_lost_too_often_becomes_a_dead_letter(house: House) -> Non
     assert (house.queue.claim("w"), house.status(job)) == (None, Status.FAILED)
 
 
-def _record(house: House, claim: Claim) -> None:
-    house.queue.record(claim, Move(Event.ADVANCE, Stage.STUDY, artifact=StepArtifact("inputs", "content")))
-
-
-def _begin_delivery(house: House, claim: Claim) -> None:
-    house.store.begin_delivery(claim, "fhir")
-
-
-def _renew(house: House, claim: Claim) -> None:
-    house.queue.renew(claim)
-
-
-@pytest.mark.parametrize("write", [_record, _begin_delivery, _renew])
-def test_every_write_of_a_worker_whose_job_was_cancelled_is_refused(house: House, write) -> None:  # type: ignore[no-untyped-def]
-    job = house.take(an_order())
-    claim = house.claim()
-    house.happen(job, Event.CANCEL)
-    with pytest.raises(StaleClaim):
-        write(house, claim)
-
-
-def test_a_cancel_reaches_a_running_job(house: House) -> None:
-    job = house.take(an_order())
-    house.claim()
-    assert (house.happen(job, Event.CANCEL, "order.cancelled"), house.status(job)) == (True, Status.CANCELLED)
-
-
-def test_a_cancel_comes_too_late_once_a_result_is_on_its_way(house: House) -> None:
-    job = house.take(an_order())
-    house.store.begin_delivery(house.claim(), "fhir")
-    assert (house.happen(job, Event.CANCEL), house.status(job)) == (False, Status.RUNNING)
-
-
-@pytest.mark.parametrize(
-    ("event", "status", "after"),
-    [
-        (Event.WAIT, "pending", Status.CANCELLED),  # it did not get out after all
-        (Event.HOLD, "pending", Status.CANCELLED),
-        (Event.WAIT, "sending", Status.WAITING),  # nobody knows: it is looked for first
-        (Event.FINISH, "delivered", Status.DONE),
-    ],
-)
-def test_a_cancel_that_came_too_late_is_kept_as_a_wish(house: House, event: Event, status: str, after: Status) -> None:
-    job = house.take(an_order())
-    claim = house.claim()
-    delivery = house.store.begin_delivery(claim, "fhir")
-    house.happen(job, Event.CANCEL)
-    house.store.end_delivery(claim, replace(delivery, status=status))
-    house.queue.record(claim, Move(event, Stage.DELIVER, wake_at=house.clock.now()))
-    assert house.status(job) is after
-
-
-def test_a_change_does_not_forget_that_a_result_may_be_out(house: House) -> None:
-    job = house.take(an_order())
-    house.store.begin_delivery(house.claim(), "fhir")
-    house.happen(job, Event.CHANGE, stage=Stage.CONTEXT)
-    assert house.happen(job, Event.CANCEL) is False
-
-
-def test_a_cancelled_job_can_be_ordered_anew(house: House) -> None:
-    job = house.take(an_order())
-    house.happen(job, Event.CANCEL)
-    assert (house.happen(job, Event.REPLAY, stage=Stage.CONTEXT), house.claim().job.id) == (True, job)
-
-
-def test_a_move_the_table_does_not_have_changes_nothing(house: House) -> None:
-    job = house.take(an_order())
-    assert (house.happen(job, Event.REPLAY), house.status(job)) == (False, Status.READY)
-
-
 def test_a_steps_artifact_counts_with_its_move(house: House) -> None:
     job = house.take(an_order())
     before = house.store.latest_artifact(job, Stage.CONTEXT)
     _record(house, house.claim())
     assert (before, house.store.latest_artifact(job, Stage.CONTEXT)) == (None, "content")
-
-
-def test_the_artifact_of_a_stale_worker_does_not_count(house: House) -> None:
-    job = house.take(an_order())
-    claim = house.claim()
-    house.happen(job, Event.CANCEL)
-    with pytest.raises(StaleClaim):
-        _record(house, claim)
-    assert house.store.latest_artifact(job, Stage.CONTEXT) is None
 
 
 def _run_context(house: House, inputs: str, content: str) -> None:
@@ -300,19 +167,6 @@ def test_the_latest_artifact_of_a_step_counts(house: House) -> None:
     assert house.store.latest_artifact(job, Stage.CONTEXT) == "3"
 
 
-def test_a_change_starts_the_job_anew_and_forgets_what_was_computed(house: House) -> None:
-    job = house.take(an_order())
-    _record(house, house.claim())
-    house.happen(job, Event.CHANGE, "order.changed", Stage.CONTEXT)
-    known = house.store.job(job)
-    assert known is not None
-    assert (known.status, known.stage, house.store.latest_artifact(job, Stage.CONTEXT)) == (
-        Status.READY,
-        Stage.CONTEXT,
-        None,
-    )
-
-
 def test_a_delivered_result_is_not_begun_again(house: House) -> None:
     house.take(an_order())
     claim = house.claim()
@@ -325,17 +179,6 @@ def test_a_delivered_result_is_not_begun_again(house: House) -> None:
         "DiagnosticReport/1",
         1,
     )
-
-
-def test_a_replay_delivers_again(house: House) -> None:
-    job = house.take(an_order())
-    claim = house.claim()
-    begun = house.store.begin_delivery(claim, "fhir")
-    house.store.end_delivery(claim, replace(begun, status="delivered"))
-    house.queue.record(claim, Move(Event.FINISH, Stage.DELIVER))
-    house.happen(job, Event.REPLAY, stage=Stage.CONTEXT)
-    assert [delivery.status for delivery in house.store.deliveries(job)] == ["stale"]
-    assert house.store.begin_delivery(house.claim(), "fhir").status == "sending"
 
 
 def test_the_timeline_tells_what_happened(house: House) -> None:
