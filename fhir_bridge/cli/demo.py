@@ -21,6 +21,7 @@ from fhir_bridge.practice.fhir_peer import start_fhir_peer
 from fhir_bridge.practice.outcome import Outcome, expected_outcomes
 from fhir_bridge.practice.play import Play, Verdict
 from fhir_bridge.practice.record import HospitalRecord
+from fhir_bridge.practice.ris_inbox import RisInbox
 from fhir_bridge.practice.ris_sender import RisSender
 from fhir_bridge.practice.story import FILLER_SYSTEM, PATIENT_SYSTEM, PLACER_SYSTEM, STORIES
 
@@ -137,16 +138,18 @@ def _open_hospital(stack: contextlib.ExitStack, fhir: str, folder: Path, tell: C
         peer = stack.enter_context(start_fhir_peer(fhir, folder / "fhir"))
     record = HospitalRecord(peer.base_url)
     record.load(STORIES)
+    inbox = stack.enter_context(RisInbox())
     tell("starting the bridge")
+    settings = _settings(peer.base_url, folder / "pacs", inbox)
     with _interruption_put_off():  # a process that was started but not yet noted would stay
-        bridge = stack.enter_context(BridgeProcess(folder / "bridge", _settings(peer.base_url, folder / "pacs")))
+        bridge = stack.enter_context(BridgeProcess(folder / "bridge", settings))
     bridge.wait_until_ready()
     bridge.subscribe()
     ris = stack.enter_context(RisSender(*bridge.mllp))
-    return Play(STORIES, expected_outcomes(), record, bridge, ris, folder / "pacs", tell)
+    return Play(STORIES, expected_outcomes(), record, bridge, ris, inbox, folder / "pacs", tell)
 
 
-def _settings(fhir_base_url: str, pacs: Path) -> dict[str, str]:
+def _settings(fhir_base_url: str, pacs: Path, inbox: RisInbox) -> dict[str, str]:
     pacs.mkdir(parents=True, exist_ok=True)
     return {
         "mllp.port": "0",
@@ -159,6 +162,11 @@ def _settings(fhir_base_url: str, pacs: Path) -> dict[str, str]:
         "authority.HOSP.system": PATIENT_SYSTEM,
         "authority.CPOE.system": PLACER_SYSTEM,
         "authority.RIS.system": FILLER_SYSTEM,
+        "destinations.ris.host": inbox.host,
+        "destinations.ris.port": str(inbox.port),
+        "destinations.ris.application": "RIS",
+        "destinations.ris.facility": "HOSP",
+        "destinations.ris.results": "true",
     }
 
 
@@ -176,14 +184,15 @@ def print_verdict(console: Console, verdict: Verdict, expected: Sequence[Outcome
     """The table of what happened; then each thing that should have been otherwise. Order numbers are not for the screen."""
     wanted = {row.story: row for row in expected}
     titles = {story.name: story.title if console.width >= _TITLE_WIDTH else story.name for story in STORIES}
-    headings = ("", "what happened", "answers", "doors", "job", "reports", "pneumonia")
+    headings = ("", "what happened", "answers", "doors", "job", "reports", "to the RIS", "pneumonia")
     table = Table(*(Column(heading, overflow="fold") for heading in headings), box=box.SIMPLE, pad_edge=False)
     for row in verdict.outcomes:
         word = "[red]wrong[/]" if row.story in verdict.differing else "[green]ok[/]"
         job = f"{row.status} {row.reason}".strip() if row.jobs == "1" else f"{row.jobs} jobs"
         report = f"{row.reports} {row.report_status}".strip()
+        result = f"{row.results} ORU" if row.results != "0" else ""
         answer = _ANSWERS.get(row.finding, row.finding)
-        table.add_row(word, titles[row.story], row.answers, row.doors, job, report, answer)
+        table.add_row(word, titles[row.story], row.answers, row.doors, job, report, result, answer)
     console.print(table)
     for row in verdict.outcomes:
         for column in verdict.differing.get(row.story, ()):

@@ -1,4 +1,4 @@
-"""How each story ended, as the FHIR server and the bridge say it, and what `expected.csv` says it should. Pure but for reading that file."""
+"""How each story ended, as the FHIR server, the RIS and the bridge say it, and what `expected.csv` says it should. Pure but for reading that file."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 
 from fhir_bridge.practice.patients import patient_reference
 from fhir_bridge.practice.record import ReportSeen
+from fhir_bridge.practice.ris_inbox import ResultSeen
 from fhir_bridge.practice.story import Step, Story
 
 EXPECTED = Path(__file__).with_name("expected.csv")
@@ -28,6 +29,8 @@ class Outcome:
     report_status: str
     conclusion: str  # DiagnosticReport.conclusionCode
     finding: str  # the coded value of the pneumonia Observation
+    results: str  # ORU^R01 messages that the RIS got of this order
+    result: str  # their OBR-25, and the coded value of their pneumonia OBX
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +70,17 @@ def expected_outcomes() -> tuple[Outcome, ...]:
         return tuple(Outcome(**row) for row in csv.DictReader(file))
 
 
-def outcome_of(story: Story, answers: Sequence[str], jobs: Iterable[JobSeen], reports: Iterable[ReportSeen]) -> Outcome:
+def outcome_of(
+    story: Story,
+    answers: Sequence[str],
+    jobs: Iterable[JobSeen],
+    reports: Iterable[ReportSeen],
+    results: Iterable[ResultSeen],
+) -> Outcome:
     """How the story ended."""
     own_jobs = [job for job in jobs if belongs(story, job.orders)]
     own_reports = [report for report in reports if belongs(story, report.orders)]
+    own_results = [result for result in results if belongs(story, result.orders)]
     return Outcome(
         story=story.name,
         order=story.placer,
@@ -83,6 +93,8 @@ def outcome_of(story: Story, answers: Sequence[str], jobs: Iterable[JobSeen], re
         report_status=_all(report.status for report in own_reports),
         conclusion=_all(" ".join(report.conclusions) for report in own_reports),
         finding=_all(" ".join(report.findings) for report in own_reports),
+        results=str(len(own_results)),
+        result=_all(" ".join((result.status, *result.findings)) for result in own_results),
     )
 
 
@@ -118,6 +130,18 @@ def strays(
             problems.append(f"{report.reference} is not based on the order that the server holds ({owners[0].name})")
     if orders_found != orders_placed:
         problems.append(f"{orders_placed} orders were placed on the FHIR server, it holds {orders_found}")
+    return tuple(problems)
+
+
+def strays_at_the_ris(stories: Iterable[Story], results: Iterable[ResultSeen]) -> tuple[str, ...]:
+    """What the RIS must never get: a result of no order of its, or on another patient than its order."""
+    stories, problems = tuple(stories), []
+    for result in results:
+        owners = [story for story in stories if belongs(story, result.orders)]
+        if len(owners) != 1:
+            problems.append(f"the result {result.control_id} belongs to {len(owners)} orders of the hospital")
+        elif result.patient != owners[0].patient.mrn:
+            problems.append(f"the result {result.control_id} is on another patient than its order ({owners[0].name})")
     return tuple(problems)
 
 

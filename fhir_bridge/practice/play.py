@@ -9,9 +9,19 @@ from pathlib import Path
 
 from fhir_bridge.practice import film
 from fhir_bridge.practice.bridge_process import BridgeProcess
-from fhir_bridge.practice.outcome import JobSeen, Outcome, belongs, differences, job_seen, outcome_of, strays
+from fhir_bridge.practice.outcome import (
+    JobSeen,
+    Outcome,
+    belongs,
+    differences,
+    job_seen,
+    outcome_of,
+    strays,
+    strays_at_the_ris,
+)
 from fhir_bridge.practice.record import HospitalRecord
 from fhir_bridge.practice.ris import GARBAGE, order_message
+from fhir_bridge.practice.ris_inbox import RisInbox
 from fhir_bridge.practice.ris_sender import RisSender
 from fhir_bridge.practice.story import Step, Story
 
@@ -44,6 +54,7 @@ class Play:
     record: HospitalRecord
     bridge: BridgeProcess
     ris: RisSender
+    inbox: RisInbox
     pacs: Path
     tell: Callable[[str], None]
     poll_seconds: float = 1.0
@@ -105,9 +116,10 @@ class Play:
         return tuple(jobs)
 
     def _judge(self, jobs: Sequence[JobSeen]) -> Verdict:
-        reports = self.record.reports()
-        outcomes = tuple(outcome_of(story, self._answers[story.name], jobs, reports) for story in self.stories)
+        reports, results = self.record.reports(), self.inbox.results()
+        outcomes = tuple(outcome_of(story, self._answers[story.name], jobs, reports, results) for story in self.stories)
         problems = strays(self.stories, reports, self._orders_placed, self.record.count_service_requests())
+        problems += strays_at_the_ris(self.stories, results)
         unplayed = tuple(f"{story}: {steps[0]} never came about" for story, steps in self._steps.items() if steps)
         return Verdict(outcomes, differences(outcomes, self.expected), problems + unplayed)
 

@@ -12,9 +12,11 @@ from fhir_bridge.practice.outcome import (
     job_seen,
     outcome_of,
     strays,
+    strays_at_the_ris,
 )
 from fhir_bridge.practice.patients import patient_reference
 from fhir_bridge.practice.record import ReportSeen
+from fhir_bridge.practice.ris_inbox import ResultSeen
 from fhir_bridge.practice.story import STORIES, Step
 
 STORY = STORIES[0]
@@ -31,6 +33,7 @@ REPORT = ReportSeen(
     ("233604007",),
     ("52101004",),
 )
+RESULT = ResultSeen("FB1", STORY.patient.mrn, frozenset((STORY.placer, STORY.filler)), "P", ("52101004",))
 
 
 def test_expected_csv_has_a_row_for_each_story_and_names_its_order() -> None:
@@ -45,21 +48,23 @@ def test_the_issues_stories_are_all_played() -> None:
 
 
 def test_what_a_story_left_behind_becomes_its_row() -> None:
-    assert outcome_of(STORY, ["AA"], [JOB], [REPORT]) == Outcome(
-        "pneumonia", "CANARY-P01", "AA", "hl7v2", "1", "done", "", "1", "preliminary", "233604007", "52101004"
+    assert outcome_of(STORY, ["AA"], [JOB], [REPORT], [RESULT]) == Outcome(
+        "pneumonia", "CANARY-P01", "AA", "hl7v2", "1", "done", "", "1", "preliminary", "233604007", "52101004", "1",
+        "P 52101004",
     )  # fmt: skip
 
 
 def test_jobs_and_reports_of_other_orders_are_left_out() -> None:
-    assert outcome_of(OTHER, [], [JOB], [REPORT]) == Outcome(
-        "normal", "CANARY-P02", "", "", "0", "", "", "0", "", "", ""
+    assert outcome_of(OTHER, [], [JOB], [REPORT], [RESULT]) == Outcome(
+        "normal", "CANARY-P02", "", "", "0", "", "", "0", "", "", "", "0", ""
     )  # fmt: skip
 
 
 def test_a_second_job_and_a_second_report_show() -> None:
-    seen = outcome_of(STORY, ["AA"], [JOB, replace(JOB, status="waiting")], [REPORT, REPORT])
+    seen = outcome_of(STORY, ["AA"], [JOB, replace(JOB, status="waiting")], [REPORT, REPORT], [RESULT, RESULT])
     assert (seen.jobs, seen.status) == ("2", "done | waiting")
     assert (seen.reports, seen.report_status) == ("2", "preliminary | preliminary")
+    assert (seen.results, seen.result) == ("2", "P 52101004 | P 52101004")
 
 
 LINE = {
@@ -130,3 +135,21 @@ def test_an_order_that_the_bridge_made_on_the_server_is_a_problem() -> None:
 def test_problems_name_no_patient() -> None:
     report = replace(REPORT, subject=patient_reference(OTHER))
     assert "CANARY" not in str(strays(STORIES, [report], 0, 1))
+
+
+def test_nothing_is_astray_when_each_result_is_of_its_orders_patient() -> None:
+    assert strays_at_the_ris(STORIES, [RESULT]) == ()
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (replace(RESULT, patient=OTHER.patient.mrn), "on another patient"),
+        (replace(RESULT, orders=frozenset(("CANARY-X",))), "belongs to 0 orders"),
+        (replace(RESULT, orders=frozenset((STORY.placer, OTHER.placer))), "belongs to 2 orders"),
+    ],
+)
+def test_a_result_in_the_wrong_place_is_a_problem(result, words) -> None:
+    (problem,) = strays_at_the_ris(STORIES, [result])
+    assert words in problem
+    assert "CANARY" not in problem

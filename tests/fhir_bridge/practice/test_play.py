@@ -14,6 +14,7 @@ from fhir_bridge.practice.outcome import Outcome
 from fhir_bridge.practice.patients import patient_reference
 from fhir_bridge.practice.play import Play, Verdict
 from fhir_bridge.practice.record import ReportSeen
+from fhir_bridge.practice.ris_inbox import ResultSeen
 from fhir_bridge.practice.story import STORIES, Story
 
 BY_NAME = {story.name: story for story in STORIES}
@@ -27,6 +28,7 @@ class Scripted:
     pacs: Path
     job_lists: list[list[dict]]
     seen_reports: list[ReportSeen] = field(default_factory=list)
+    seen_results: list[ResultSeen] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
     alive: bool = True
     orders: int = 0
@@ -40,6 +42,9 @@ class Scripted:
 
     def reports(self) -> tuple[ReportSeen, ...]:
         return tuple(self.seen_reports)
+
+    def results(self) -> tuple[ResultSeen, ...]:
+        return tuple(self.seen_results)
 
     def jobs(self) -> tuple[dict, ...]:
         films = len(list(self.pacs.glob("*.dcm"))) if self.pacs.is_dir() else 0
@@ -78,13 +83,13 @@ def report(story: Story, *, linked: bool = False) -> ReportSeen:
 
 
 def row(story: Story, **columns: str) -> Outcome:
-    blank = Outcome(story.name, story.placer, "AA", "hl7v2", "1", "done", "", "1", "preliminary", "", "")
+    blank = Outcome(story.name, story.placer, "AA", "hl7v2", "1", "done", "", "1", "preliminary", "", "", "0", "")
     return replace(blank, **columns)
 
 
 def play(story: Story, hospital: Scripted, expected: Outcome, told: list[str] | None = None) -> Verdict:
     performance = Play(
-        (story,), (expected,), hospital, hospital, hospital, hospital.pacs,
+        (story,), (expected,), hospital, hospital, hospital, hospital, hospital.pacs,
         told.append if told is not None else lambda words: None, poll_seconds=0.001, settle_seconds=0,
     )  # fmt: skip
     return performance.run(deadline_seconds=0.3)
