@@ -6,7 +6,7 @@ from hl7_listener.policy import ListenerPolicy
 
 
 class Admission:
-    """The rules of one policy. Raises ValueError where an allowed peer is neither an address nor a network."""
+    """The rules of one policy."""
 
     def __init__(self, policy: ListenerPolicy) -> None:
         self._policy = policy

@@ -14,6 +14,7 @@ from hl7_listener.wakeup import Wakeup
 
 _CHECK_SECONDS = 1.0  # how often the limits in time are applied and certificates looked at, at least
 _ACCEPT_AGAIN_SECONDS = 1.0  # after the process ran out of file descriptors
+_FAREWELL_SECONDS = 2.0  # for the end of TLS, which a peer that does not read never confirms
 _READ_BYTES = 65536
 
 
@@ -114,7 +115,7 @@ class Listener:
         connection = Connection(self._shared, self, traffic, host, port)
         task = asyncio.get_running_loop().create_task(self._open(accepted, connection, traffic))
         self._opening[task] = connection
-        task.add_done_callback(self._opening.pop)
+        task.add_done_callback(lambda task: self._end_opening(task, accepted))
 
     def _replace(self, host: str) -> None:
         """End the idle connections of an address: a peer that comes again has lost them, or will not miss them."""
@@ -124,14 +125,25 @@ class Listener:
 
     async def _open(self, accepted: socket.socket, connection: Connection, traffic: PeerTraffic) -> None:
         """Hand the socket to its connection; with TLS, after the handshake."""
-        tls, timeout = self._policy.tls, self._policy.handshake_timeout_seconds
-        context = tls.current() if tls else None
+        loop, tls = asyncio.get_running_loop(), self._policy.tls
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: connection, accepted, ssl=context, ssl_handshake_timeout=timeout if context else None
-            )
+            if tls is None:
+                await loop.connect_accepted_socket(lambda: connection, accepted)
+            else:
+                await loop.connect_accepted_socket(
+                    lambda: connection,
+                    accepted,
+                    ssl=tls.current(),
+                    ssl_handshake_timeout=self._policy.handshake_timeout_seconds,
+                    ssl_shutdown_timeout=_FAREWELL_SECONDS,
+                )
         except OSError:  # plaintext, no common version, no or a wrong certificate, silence, or the peer went away
             traffic.closed["tls-handshake"] += 1
+
+    def _end_opening(self, task: asyncio.Task[None], accepted: socket.socket) -> None:
+        del self._opening[task]
+        if task.cancelled():
+            accepted.close()  # it may never have begun
 
     def _stop_listening(self) -> None:
         if self._listening is not None:

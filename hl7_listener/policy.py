@@ -1,5 +1,6 @@
 """How one listener behaves: its address, its names, its limits."""
 
+import ipaddress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,7 +12,7 @@ _BYTES_PER_MEBIBYTE = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ListenerPolicy:
-    """One listener. A time of 0 is no limit.
+    """One listener. A time of 0 is no limit. Raises ValueError where an allowed peer is neither an address nor a network.
 
     `application`, `facility`: our names in MSH-3 and MSH-4 of an answer. `allowed_peers`: addresses or networks (`10.1.0.0/16`);
     none = all. `max_buffered_mebibytes`: what all connections together may hold in unfinished and unanswered messages.
@@ -43,6 +44,10 @@ class ListenerPolicy:
     close_after_oversize: bool = False
     tls: RenewedContext | None = field(default=None, repr=False)
     style: Literal["original", "enhanced"] = "original"
+
+    def __post_init__(self) -> None:
+        for peer in self.allowed_peers:
+            ipaddress.ip_network(peer, strict=False)
 
     @property
     def max_message_bytes(self) -> int:

@@ -37,12 +37,12 @@ class MllpServer:
 
     def __init__(self, policies: ListenerPolicy | Sequence[ListenerPolicy], accept: Acceptor) -> None:
         self._policies = [policies] if isinstance(policies, ListenerPolicy) else list(policies)
+        if not len({policy.name for policy in self._policies}) == len(self._policies) > 0:
+            raise ValueError("a server needs one listener or more, each with a name of its own")
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(_log_without_text)
         self._wakeup = Wakeup(self._loop)
         self._listeners = {policy.name: Listener(policy, accept, self._wakeup) for policy in self._policies}
-        if not len(self._listeners) == len(self._policies) > 0:
-            raise ValueError("a server needs one listener or more, each with a name of its own")
         self._thread = threading.Thread(target=self._run, name="mllp", daemon=True)
         self.addresses: dict[str, Address] = {}
 

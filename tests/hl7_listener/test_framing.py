@@ -30,9 +30,7 @@ def payloads(events: list[FramingEvent]) -> list[bytes]:
 
 
 @given(STREAMS, st.lists(st.integers(0, 200)), st.sampled_from([3, LIMIT]), st.booleans())
-def test_any_chunking_of_a_stream_gives_the_same_events(
-    stream: bytes, cuts: list[int], limit: int, bare: bool
-) -> None:
+def test_any_chunking_of_a_stream_gives_the_same_events(stream: bytes, cuts: list[int], limit: int, bare: bool) -> None:
     decoder = Decoder(limit, bare_messages=bare)
     edges = [0, *sorted(cut for cut in cuts if cut < len(stream)), len(stream)]
     chunked = [event for start, stop in itertools.pairwise(edges) for event in decoder.feed(stream[start:stop])]

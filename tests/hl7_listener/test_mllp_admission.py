@@ -35,7 +35,7 @@ def test_a_peer_is_judged_by_the_networks_that_are_allowed(allowed: tuple[str, .
 
 def test_a_word_that_is_no_network_is_an_error() -> None:
     with pytest.raises(ValueError, match="network"):
-        Admission(ListenerPolicy("orders", allowed_peers=("ris.example",)))
+        ListenerPolicy("orders", allowed_peers=("ris.example",))
 
 
 def test_a_peer_that_is_not_allowed_is_closed_and_counted(start: Start) -> None:

@@ -1,16 +1,18 @@
-"""The client against a scripted receiver and our own listener: an answer counts only if it belongs to the message."""
+"""The client against a scripted receiver and our own listener: an answer counts only if it belongs to the message (item 34)."""
 
 import socket
 import ssl
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from hl7_listener.acknowledgement import Outcome
 from hl7_listener.client import MllpClient, NoAcknowledgement
 from hl7_listener.refusal import MessageRefused
 from hl7_listener.server import ListenerPolicy, MllpServer
 from hl7_listener.tls import RenewedContext
-from tests.support.mllp_acceptors import ReadyAcceptor
-from tests.support.mllp_peer import TIMEOUT_SECONDS, ScriptedReceiver, block
+from tests.support.mllp_acceptors import HoldingAcceptor, ReadyAcceptor
+from tests.support.mllp_peer import TIMEOUT_SECONDS, ScriptedReceiver, block, wait_until
 
 
 def message(control_id: str) -> bytes:
@@ -53,6 +55,93 @@ def test_the_answer_is_matched_byte_for_byte(control_id: str) -> None:
 def test_what_does_not_belong_to_the_message_is_passed_over(noise: bytes) -> None:
     with ScriptedReceiver([noise + answer("1")]) as receiver, client(receiver) as sender:
         assert sender.send(message("1")).code == "AA"
+
+
+@pytest.mark.parametrize(
+    ("code", "positive"), [("AA", True), ("CA", True), ("AE", False), ("AR", False), ("CE", False), ("CR", False)]
+)
+def test_an_answer_that_refuses_is_no_success(code: str, positive: bool) -> None:
+    """Item 34: any answer at all is not success."""
+    with ScriptedReceiver([answer("1", code)]) as receiver, client(receiver) as sender:
+        acknowledgement = sender.send(message("1"))
+
+    assert (acknowledgement.code, acknowledgement.is_positive) == (code, positive)
+
+
+@pytest.mark.parametrize("code", ["OK", "aa", ""])
+def test_a_code_that_is_none_is_no_success(code: str) -> None:
+    with ScriptedReceiver([answer("1", code)]) as receiver, client(receiver) as sender:
+        assert not sender.send(message("1")).is_positive
+
+
+def test_messages_of_many_threads_go_one_after_the_other() -> None:
+    """Item 34: one in flight. A receiver that Camel runs keeps the first of several frames in one read and drops the rest."""
+    acceptor = HoldingAcceptor()
+    server = MllpServer(ListenerPolicy("orders", port=0), acceptor)
+    ids = [str(number) for number in range(8)]
+    with MllpClient(*server.start(), TIMEOUT_SECONDS) as sender, ThreadPoolExecutor(len(ids)) as pool:
+        sent = [pool.submit(sender.send, message(control_id)) for control_id in ids]
+        most = 0
+        for _ in ids:
+            _, future = acceptor.take()
+            counts = server.statistics()
+            most = max(most, counts["messages"] - sum(counts["acknowledgements"].values()))
+            future.set_result(Outcome("AA"))
+        answered = [one.result(TIMEOUT_SECONDS).control_id.decode() for one in sent]
+    server.stop()
+
+    assert (answered, most) == (ids, 1)
+
+
+def test_the_same_bytes_go_out_again_on_a_new_connection_after_a_timeout() -> None:
+    """Item 34: same control ID on resend; the answer to the first attempt, late, would come on the old connection."""
+    with ScriptedReceiver([b"", answer("1")]) as receiver, client(receiver, 0.3) as sender:
+        with pytest.raises(NoAcknowledgement):
+            sender.send(message("1"))
+
+        assert sender.send(message("1")).code == "AA"
+    assert (receiver.received, receiver.connections) == ([message("1")] * 2, 2)
+
+
+def test_an_application_acknowledgement_behind_the_accept_acknowledgement_is_passed_over() -> None:
+    """CA answers the message; the AA that some send on the same socket later answers nothing of ours."""
+    script = [answer("1", "CA") + answer("1", "AA"), answer("2", "CA")]
+    with ScriptedReceiver(script) as receiver, client(receiver) as sender:
+        codes = [sender.send(message("1")).code, sender.send(message("2")).code]
+
+    assert (codes, sender.discarded_answers) == (["CA", "CA"], 1)
+
+
+def test_an_answer_that_came_late_is_not_taken_for_that_of_the_same_message_sent_again() -> None:
+    """MSA-2 fits, and yet it is the refusal of the first attempt."""
+    with ScriptedReceiver([answer("1") + answer("1", "AE"), answer("1", "CA")]) as receiver, client(receiver) as sender:
+        sender.send(message("1"))
+
+        assert sender.send(message("1")).code == "CA"
+
+
+def test_half_a_late_answer_ends_the_connection() -> None:
+    """Its other half would stand before the answer to the next message, or be taken for it."""
+    with ScriptedReceiver([answer("1") + answer("1", "AE")[:30], answer("1")]) as receiver, client(receiver) as sender:
+        sender.send(message("1"))
+
+        assert sender.send(message("1")).code == "AA"
+    assert receiver.connections == 2
+
+
+def test_a_peer_that_closes_after_each_answer_gets_a_connection_for_each_message() -> None:
+    with ScriptedReceiver([answer("1"), answer("2")], closes=True) as receiver, client(receiver) as sender:
+        sender.send(message("1"))
+        wait_until(lambda: receiver.closed == 1)
+
+        assert sender.send(message("2")).code == "AA"
+    assert receiver.connections == 2
+
+
+def test_an_answer_with_lf_segments_is_read() -> None:
+    """What Camel answers to a message of LF segments: the message, echoed."""
+    with ScriptedReceiver([answer("1", "AE").replace(b"\r", b"\n", 2)]) as receiver, client(receiver) as sender:
+        assert sender.send(message("1")).code == "AE"
 
 
 def test_an_answer_that_came_beside_another_is_not_taken_for_the_next() -> None:

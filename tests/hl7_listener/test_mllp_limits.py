@@ -1,4 +1,4 @@
-"""The listener's limits, its end, and TLS, on real sockets."""
+"""The listener's limits and its end, on real sockets (items 5, 6 and 7)."""
 
 import threading
 from collections.abc import Callable
@@ -9,7 +9,6 @@ import pytest
 
 from hl7_listener.acknowledgement import Outcome
 from hl7_listener.server import ListenerPolicy, MllpServer
-from hl7_listener.tls import RenewedContext
 from tests.support.mllp_acceptors import HoldingAcceptor, ReadyAcceptor
 from tests.support.mllp_peer import TIMEOUT_SECONDS, RawPeer, answers, block, msa, order
 
@@ -131,27 +130,3 @@ def test_a_server_that_was_never_started_can_be_stopped() -> None:
 
     assert server.drain(1)
     server.stop()
-
-
-def test_messages_travel_under_tls(start: Start, tls: tuple[RenewedContext, RenewedContext]) -> None:
-    ours, theirs = tls
-    _, address = start(ReadyAcceptor(), tls=ours)
-
-    with RawPeer(address) as peer:
-        peer.socket = theirs.current().wrap_socket(peer.socket, server_hostname="localhost")
-        peer.send(block(A) + block(B))
-        assert [msa(peer.answer()), msa(peer.answer())] == [("AA", "A"), ("AA", "B")]
-
-
-def test_plaintext_at_a_tls_port_harms_nobody(start: Start, tls: tuple[RenewedContext, RenewedContext]) -> None:
-    ours, theirs = tls
-    server, address = start(ReadyAcceptor(), tls=ours)
-
-    with RawPeer(address) as plain:
-        plain.send(block(A))
-        plain.rest()
-    with RawPeer(address) as peer:
-        peer.socket = theirs.current().wrap_socket(peer.socket, server_hostname="localhost")
-        peer.send(block(A))
-        assert msa(peer.answer()) == ("AA", "A")
-    assert server.statistics()["messages"] == 1

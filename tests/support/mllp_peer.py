@@ -74,15 +74,16 @@ def msa(answer: bytes) -> tuple[str, str]:
 class ScriptedReceiver:
     """A listener for one client: for each message that arrives it sends the next scripted bytes; None closes the connection.
 
-    An empty script entry is silence. Connections are served one after the other.
+    An empty script entry is silence. Connections are served one after the other; with `closes`, each ends after an answer.
     """
 
-    def __init__(self, script: Sequence[bytes | None]) -> None:
+    def __init__(self, script: Sequence[bytes | None], *, closes: bool = False) -> None:
         self._script = list(script)
+        self._closes = closes
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.address: tuple[str, int] = self._listening.getsockname()[:2]
         self.received: list[bytes] = []
-        self.connections = 0
+        self.connections = self.closed = 0
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -95,6 +96,7 @@ class ScriptedReceiver:
             self.connections += 1
             with connection:
                 self._converse(connection)
+            self.closed += 1
 
     def _converse(self, connection: socket.socket) -> None:
         buffer = b""
@@ -110,6 +112,8 @@ class ScriptedReceiver:
             if answer is None:
                 return
             connection.sendall(answer)
+            if self._closes:
+                return
         connection.recv(1)  # stay until the client goes
 
     def __enter__(self) -> Self:
