@@ -88,7 +88,7 @@ def show(settings: Settings, job_id: str, as_json: bool) -> None:
 )
 @configured
 def replay(settings: Settings, job_id: str, stage: str | None) -> None:
-    """Run a held, failed or done job again."""
+    """Run a job again that is held, failed, done, or on hold by its sender."""
     _happen(settings, job_id, Event.REPLAY, "operator.replay", Stage(stage) if stage else None)
 
 
