@@ -164,12 +164,13 @@ def sequence_number(header: Header) -> int | None:
 
 
 def is_fragment(header: Header, payload: bytes) -> bool:
-    """Whether this is a part of a message only: it goes on (DSC-1), or it continues another (MSH-14) (§2.10.2)."""
+    """Whether this is a part of a message only (§2.10.2): it continues another (MSH-14), or it goes on in another (DSC-1, or an ADD
+    without a field)."""
     if header.continuation_pointer:
         return True
-    separator = re.escape(header.fields[0])
-    empty = rb"[\s\"]|" + separator
-    return re.search(rb"[\r\n]DSC" + separator + rb"(?!" + empty + rb")[^\r\n]", payload) is not None
+    if b"DSC" not in payload and b"ADD" not in payload:
+        return False
+    return _goes_on(header.delimiters.field).search(payload) is not None
 
 
 def content_hash(payload: bytes) -> str:
@@ -227,6 +228,12 @@ def _code_and_event(header: Header) -> tuple[str, str]:
     if len(raw) > _LONGEST_MESSAGE_TYPE:
         return _two_components.__wrapped__(raw, delimiters.component, delimiters.repetition)
     return _two_components(raw, delimiters.component, delimiters.repetition)
+
+
+@functools.lru_cache(maxsize=32)
+def _goes_on(separator: str) -> re.Pattern[bytes]:
+    mark = re.escape(separator.encode())
+    return re.compile(rb"[\r\n](?:DSC" + mark + rb"(?!" + mark + rb'|"")[^\s]|ADD(?=[\r\n]|\Z))')
 
 
 @functools.lru_cache(maxsize=256)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hl7_listener.delimiters import Delimiters
-from hl7_listener.header import content_hash, read_header
+from hl7_listener.header import content_hash, is_fragment, read_header, sequence_number
 from hl7_listener.refusal import MessageRefused
 
 DATA = Path(__file__).parents[1] / "data" / "hl7v2"
@@ -31,6 +31,7 @@ def test_the_fields_of_a_whole_header_are_read() -> None:
 
 
 def test_other_delimiters_serve_as_well() -> None:
+    """item 20"""
     header = read_header((DATA / "orm_crlf_other_delimiters.hl7").read_bytes())
 
     assert header.delimiters.encoding_characters == "%+!@"
@@ -47,6 +48,8 @@ def test_other_delimiters_serve_as_well() -> None:
         ("OMG", "", "OMG^O19"),
         ("OMI^", "", "OMI^O23"),
         ("ADT^A08^ADT_A01", "", "ADT^A08"),
+        ("ADT^A08^ADT_A08", "", "ADT^A08"),
+        (" ORM ^ O01 ", "", "ORM^O01"),
         ("ADT", "\rEVN|A40|2026", "ADT^A40"),
         ("ADT", "\nEVN|a08|2026", "ADT^A08"),
         ("ADT", "", "ADT"),
@@ -54,6 +57,7 @@ def test_other_delimiters_serve_as_well() -> None:
     ],
 )
 def test_the_message_type_is_code_and_event_however_it_is_written(msh_9: str, rest: str, expected: str) -> None:
+    """item 18"""
     header = read_header(f"MSH|^~\\&|||||||{msh_9}|1|P|2.3{rest}\r".encode())
 
     assert header.message_type == expected
@@ -70,6 +74,7 @@ def test_the_header_ends_where_its_line_ends(end: bytes) -> None:
 
 
 def test_a_control_id_is_kept_byte_for_byte() -> None:
+    """item 15"""
     header = read_header(b"MSH|^~\\&|||||||ORM| a\\T\\b^c\xff |P\r")
 
     assert header.raw(10) == b" a\\T\\b^c\xff "
@@ -83,6 +88,7 @@ def test_a_missing_control_id_is_no_refusal_here() -> None:
     ("version", "expected"), [("2.5.1^FRA^2.11", "2.5.1"), (" 2.4 ", "2.4"), ("", ""), ("2.3~2.4", "2.3")]
 )
 def test_the_version_is_the_first_component_without_blanks(version: str, expected: str) -> None:
+    """item 19"""
     assert read_header(f"MSH|^~\\&|||||||ORM|1|P|{version}\r".encode()).version == expected
 
 
@@ -96,6 +102,7 @@ def test_the_version_is_the_first_component_without_blanks(version: str, expecte
     ],
 )
 def test_two_to_five_encoding_characters_are_taken(encoding: str, names: tuple[str, ...]) -> None:
+    """item 20"""
     assert read_header(f"MSH|{encoding}|A\r".encode()).delimiters == Delimiters("|", *names)
 
 
@@ -121,6 +128,7 @@ def test_two_to_five_encoding_characters_are_taken(encoding: str, names: tuple[s
     ],
 )
 def test_what_has_no_readable_header_is_refused_with_the_place(payload: bytes, code: str, where: str) -> None:
+    """item 20"""
     with pytest.raises(MessageRefused) as caught:
         read_header(payload)
 
@@ -139,10 +147,12 @@ def test_any_bytes_are_a_header_or_a_refusal(payload: bytes) -> None:
 
 @pytest.mark.parametrize("message_code", ["ACK", "ack", "ORR", "ORG", "ORI", "NMD"])
 def test_answers_are_known_as_such(message_code: str) -> None:
+    """item 17"""
     assert read_header(f"MSH|^~\\&|||||||{message_code}^O02|1\r".encode()).is_answer
 
 
 def test_the_hash_leaves_out_the_time_and_nothing_else() -> None:
+    """item 9"""
     first = b"\r\nMSH|^~\\&|A|B|C|D|20260302||ORM^O01|1\rPID|1\r"
 
     assert content_hash(first) == content_hash(first.replace(b"20260302", b"2026030209+0100"))
@@ -170,3 +180,68 @@ def test_anything_has_a_hash(payload: bytes) -> None:
 
 def test_a_header_does_not_show_its_fields() -> None:
     assert "CANARY" not in repr(read_header((DATA / "orm_o01_zds.hl7").read_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [
+        ("1", 1),
+        ("000000001", 1),
+        ("0", 0),
+        ("-1", -1),
+        (" 7 ", 7),
+        ("", None),
+        ('""', None),
+        ("1.5", None),
+        ("x", None),
+    ],
+)
+def test_the_sequence_number_is_a_number_or_none(written: str, number: int | None) -> None:
+    """item 10"""
+    assert sequence_number(read_header(f"MSH|^~\\&|||||||ORM|1|P|2.3|{written}\r".encode())) == number
+
+
+@pytest.mark.parametrize(
+    ("msh_14", "rest", "expected"),
+    [
+        ("", "PID|1\r", False),
+        ("C1", "ADD|rest of a field\r", True),
+        ("", "OBX|1\rDSC|C1|F\r", True),
+        ("", "OBX|1\nDSC|C1\n", True),
+        ("", "OBX|1|||first\rADD\rDSC|C1\r", True),
+        ("", "OBX|1|||first\rADD", True),
+        ("", "DSC|\r", False),
+        ("", "DSC||F\r", False),
+        ("", 'DSC|""\r', False),
+        ("", "OBX|1|||first\rADD|second\r", False),
+        ("", "NTE|1||DSC|C1 ADD\r", False),
+    ],
+)
+def test_a_fragment_of_a_message_is_known(msh_14: str, rest: str, expected: bool) -> None:
+    """item 11: MSH-14, DSC-1, or the empty ADD that stands for "goes on in the next message" (§2.10.2.2)"""
+    payload = f"MSH|^~\\&|||||||ORU^R01|1|P|2.5||{msh_14}\r{rest}".encode()
+
+    assert is_fragment(read_header(payload), payload) is expected
+
+
+@pytest.mark.parametrize(
+    ("msh_11", "expected"), [("P", "P"), ("p", "P"), ("P^T", "P"), ("D^", "D"), (" T ", "T"), ("", ""), ("P~T", "P")]
+)
+def test_the_processing_id_is_the_first_component(msh_11: str, expected: str) -> None:
+    """item 19"""
+    assert read_header(f"MSH|^~\\&|||||||ORM|1|{msh_11}|2.3\r".encode()).processing_id == expected
+
+
+@pytest.mark.parametrize("version", ["2.1", "2.3.1", "2.5.1", "2.9"])
+def test_the_truncation_character_is_taken_in_any_version(version: str) -> None:
+    """item 20"""
+    header = read_header(f"MSH|^~\\&#|||||||ORM^O01|1|P|{version}\r".encode())
+
+    assert (header.delimiters.truncation, header.version, header.control_id) == ("#", version, "1")
+
+
+@pytest.mark.parametrize("long", ["O" * 300, "O01~" + "x" * 300])
+def test_a_long_message_type_is_read_like_a_short_one(long: str) -> None:
+    expected = long.split("~")[0]
+
+    assert read_header(f"MSH|^~\\&|||||||ORM^{long}|1\r".encode()).trigger_event == expected
