@@ -106,6 +106,15 @@ def test_check_names_the_peer_that_does_not_answer(installed: CommandLine) -> No
     assert wrong["fhir"].startswith("fhir.unavailable")
 
 
+def test_check_names_the_destination_that_does_not_answer(installed: CommandLine) -> None:
+    there = ("destinations.ris.host=127.0.0.1", f"destinations.ris.port={unlistened_port()}")
+    done = installed.run("check", "--json", *(word for value in there for word in ("--set", value)))
+    wrong = {name: result["detail"] for name, result in json.loads(done.stdout).items() if not result["ok"]}
+    assert done.returncode == 1
+    assert list(wrong) == ["destinations.ris"]
+    assert wrong["destinations.ris"].startswith("mllp.unreachable")
+
+
 def test_the_models_are_verified(installed: CommandLine) -> None:
     done = installed.run("models", "verify")
     assert (done.returncode, done.stdout.split()[:2]) == (0, ["ok", "xray_pneumonia"])
