@@ -180,7 +180,9 @@ def _renumber(taking: _Taking, known: KnownOrder, old: Identifier, new: Identifi
         return
     now = renumbered(patient, old, new, keep=keep)
     stale = change.at and change.at.is_before(patient.as_of)
-    now = now if stale else restated(now, change.patient, numbers=bool(authority(new)))
+    if not stale:
+        said = survivor_of(taking.ledger, change.patient)  # he may have been merged on already
+        now = restated(now, said, numbers=bool(authority(new)))
     account = change.account if _is_number(known.order.account, change.prior_account) else known.order.account
     taking.restart(known, replace(known.order, patient=now, account=account), MERGED)
 
