@@ -56,7 +56,7 @@ class ModelStatement:
 @with_config(ConfigDict(ser_json_bytes="base64", val_json_bytes="base64"))
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The one typed result of a job, with the *original* identifiers. Every face (FHIR, PDF, later ORU and SR) is made from it."""
+    """The one typed result of a job, with the *original* identifiers. Every face (FHIR, PDF, HL7 v2, later SR) is made from it."""
 
     job: str
     outcome: ReportOutcome
