@@ -68,6 +68,7 @@ def pages(store: JobStore, artifacts: ArtifactStore, clock: Clock, job_counts: J
             trouble=trouble,
             deliveries=store.deliveries(job),
             history=store.history(job),
+            other_job_events=("replaces", "replaced-by", "child-of", "parent-of"),
         )
 
     @blueprint.get("/jobs/<job>/explanation.png")
@@ -95,9 +96,8 @@ def _render(template: str, clock: Clock, **parts: object) -> str:
 def steps_of(job: Job) -> tuple[Step, ...]:
     """The six steps: those behind the job, the one it is at, those ahead."""
     at = STAGES.index(job.stage)
-    here = {Status.DONE: "done", Status.HELD: "stopped", Status.FAILED: "stopped", Status.CANCELLED: "stopped"}.get(
-        job.status, "now"
-    )
+    stopped = (Status.HELD, Status.ON_HOLD, Status.FAILED, Status.CANCELLED)
+    here = "done" if job.status is Status.DONE else "stopped" if job.status in stopped else "now"
     return tuple(
         Step(stage, STEP_WORDS[stage], "done" if place < at else here if place == at else "ahead")
         for place, stage in enumerate(STAGES)

@@ -121,6 +121,7 @@ class ShownJobs:
     def history(self, job: str) -> tuple[HistoryEntry, ...]:
         return (
             HistoryEntry(AT - timedelta(minutes=4), "accepted", "context", "ready"),
+            HistoryEntry(AT - timedelta(minutes=4), "replaces", "context", "ready", "job-2"),
             HistoryEntry(AT - timedelta(minutes=3), "wait", "study", "waiting", "study.not-there-yet"),
             HistoryEntry(AT, "finish", "deliver", "done"),
         )

@@ -95,7 +95,7 @@ def test_the_worklist_of_one_status_has_no_other(client: FlaskClient) -> None:
 
 
 def test_the_counts_are_of_all_jobs(client: FlaskClient) -> None:
-    assert "3 all 0 ready 0 running 1 waiting 1 held 1 done 0 cancelled 0 failed" in read(client, "/?status=held").text
+    assert "3 all 0 ready 0 running 1 waiting 1 held 0 on-hold 1 done 0 cancelled 0 failed" in read(client, "/?status=held").text
 
 
 def test_an_empty_worklist_says_so() -> None:
@@ -212,11 +212,16 @@ def test_a_store_that_is_away_is_said_with_its_code(client: FlaskClient, store: 
     assert (answer.status_code, b"store.unavailable" in answer.data) == (503, True)
 
 
+def test_the_timeline_leads_to_the_job_that_was_replaced(client: FlaskClient) -> None:
+    assert b'href="/jobs/job-2"' in client.get("/jobs/job-1").data
+
+
 STEPS = {
     Status.DONE: "done done done done done done",
     Status.RUNNING: "done done now ahead ahead ahead",
     Status.WAITING: "done done now ahead ahead ahead",
     Status.HELD: "done done stopped ahead ahead ahead",
+    Status.ON_HOLD: "done done stopped ahead ahead ahead",
     Status.CANCELLED: "done done stopped ahead ahead ahead",
 }
 
