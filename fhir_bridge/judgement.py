@@ -102,15 +102,17 @@ def _take_one(received: Received, page: JournalPage, senders: Senders, *, replay
     judgement = judge(received, page, rules, is_replay=bool(replay_of))
     entry = replace(judgement.entry, replay_of=replay_of) if judgement.entry and replay_of else judgement.entry
     message = page.add(entry) if entry else judgement.known
-    applied = judgement.entry is None or judgement.entry.state is MessageState.ACCEPTED
-    waits = (
-        rules.waits_for_intake
-        and applied
-        and judgement.outcome.code in POSITIVE
-        and bool(message)
-        and not received.batch
+    return Taken(
+        received, _worded(judgement.outcome, received.header, rules), message, _waits(received, judgement, rules)
     )
-    return Taken(received, _worded(judgement.outcome, received.header, rules), message, waits)
+
+
+def _waits(received: Received, judgement: Judgement, rules: SenderRules) -> bool:
+    """Not in a batch, whose answers go back together, nor in enhanced mode, where the effect is told later."""
+    if not rules.waits_for_intake or received.batch or _is_enhanced(received.header, rules):
+        return False
+    has_effect = judgement.entry is None or judgement.entry.state is MessageState.ACCEPTED
+    return has_effect and judgement.outcome.code in POSITIVE
 
 
 def judge(received: Received, page: JournalPage, rules: SenderRules, *, is_replay: bool = False) -> Judgement:
@@ -231,11 +233,15 @@ def _refused(received: Received, rules: SenderRules, outcome: Outcome) -> Judgem
 
 def _worded(outcome: Outcome, header: Header | None, rules: SenderRules) -> Outcome:
     """The answer in the words that this sender wants."""
-    if rules.answer == "enhanced" and header is not None and is_enhanced(header):
+    if _is_enhanced(header, rules):
         outcome = accept_level(outcome, header)
     elif outcome.code == "AR" and outcome.error_code == INTERNAL:
         outcome = replace(outcome, code=rules.own_trouble)
     return replace(outcome, short_type=True) if rules.acknowledgement_type == "short" else outcome
+
+
+def _is_enhanced(header: Header | None, rules: SenderRules) -> bool:
+    return rules.answer == "enhanced" and header is not None and is_enhanced(header)
 
 
 def own_trouble(received: Received, senders: Senders) -> Outcome:

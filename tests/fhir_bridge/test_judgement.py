@@ -179,6 +179,11 @@ def test_a_sender_that_wants_to_know_more_waits_for_intake(door: Door, rules: Se
     assert (first.waits, again.waits, again.message) == (True, True, first.message)
 
 
+def test_in_enhanced_mode_nothing_waits_since_the_effect_is_told_later(door: Door) -> None:
+    door.rules = replace(ENHANCED, order_responses=True)
+    assert not door.take(an_order(msh15="AL", msh16="AL")).waits
+
+
 def test_a_refused_message_waits_for_nothing(door: Door) -> None:
     door.rules = replace(DEFAULT, wait_for_intake=True)
     assert not door.take(an_order(control="QQ")).waits
