@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Real peers of tests/acceptance: HAPI FHIR is built by Maven, Orthanc, DCMTK and strace come from Debian.
+# Real peers of tests/acceptance: HAPI FHIR, and Camel with HAPI HL7v2, are built by Maven; Orthanc, DCMTK and strace come from Debian.
 if ! scripts/packages.sh javac=default-jdk-headless mvn=maven Orthanc=orthanc orthanc-dicomweb storescu=dcmtk dciodvfy=dicom3tools strace; then
     if [ "${REQUIRE_REAL_PARTS:-}" = 1 ]; then
         echo "test: REQUIRE_REAL_PARTS=1 and the packages above are missing" >&2

@@ -38,9 +38,10 @@ def content(order: NeighbourOrder) -> bytes:
     return whole if "|NW|" in order.orc else whole.replace(f"{order.placer}^CPOE".encode(), b"")
 
 
-def test_answers_to_pipelined_orders_match(neighbours: Neighbours, tmp_path: Path) -> None:
+@pytest.mark.parametrize("application", ["RIS", "RESPONSES"])
+def test_answers_to_pipelined_orders_match(neighbours: Neighbours, tmp_path: Path, application: str) -> None:
     """8a: HAPI with threads on one Initiator pipelines on one socket."""
-    order = NeighbourOrder()
+    order = NeighbourOrder(application=application)
     sent = hapi_sends(
         tmp_path / "hapi", neighbours.bridge.process.mllp, {"order": order.bytes()}, "--parallel", "8", "--repeat", "40"
     )

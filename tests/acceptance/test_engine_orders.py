@@ -17,6 +17,7 @@ from tests.support.mllp_peer import msa
 from tests.support.neighbour_orders import NeighbourOrder
 from tests.support.neighbours import Neighbours
 
+CORPUS = Path(__file__).parents[2].parent / "shared" / "corpus" / "hl7v2"
 pytestmark = [pytest.mark.real_parts, pytest.mark.tensorflow]
 
 REFUSED = {"AE": "MllpApplicationErrorAcknowledgementException", "AR": "MllpApplicationRejectAcknowledgementException"}
@@ -56,6 +57,19 @@ VERSIONS = (
 def message(name: str, order: NeighbourOrder) -> bytes:
     content = order.bytes(end="\n" if "line-feeds" in name else "\r")
     return content.replace(b"CANARY-NP%d^CPOE" % order.number, b"") if "content-wrong" in name else content
+
+
+def corpus_orders() -> list[bytes]:
+    """ORM, OMG and OMI of the corpus, each once, CR after each segment, with a usable header."""
+    found = set()
+    for path in sorted(
+        path for path in CORPUS.rglob("*") if path.suffix in (".hl7", ".HL7", ".txt") and path.is_file()
+    ):
+        for part in re.split(rb"(?:(?<=[\r\n])|^)(?=MSH\|)", path.read_bytes()):
+            content = re.sub(rb"[\r\n]+", b"\r", part).strip(b"\r\x1c") + b"\r"
+            if re.match(rb"MSH\|(?:[^|]*\|){7}O(?:RM|MG|MI)\b", content):
+                found.add(content)
+    return sorted(found)
 
 
 @dataclass(frozen=True)
@@ -157,6 +171,27 @@ def test_the_application_acknowledgement_of_enhanced_mode_comes_by_its_own_way(n
     assert (event["msa1"], event["msa2_match"]) == ("CA", True)
     assert msa(neighbours.engine.content(arrived)) == ("AA", order.id)
     assert (following["msa1"], following["msa2_match"]) == ("AA", True)
+
+
+def test_a_large_order_is_answered_in_time_and_kept_as_it_came(neighbours: Neighbours) -> None:
+    """8a: no answer in time: Camel waits 15 s for the first byte; senders frame in one write, up to 20 MB were tried."""
+    order = NeighbourOrder(extra=("NTE|1||" + "x" * 8_000_000,))
+    event = neighbours.engine.send("large", order.bytes())
+    assert (event["msa1"], event["accepted"], event["msa2_match"]) == ("AA", True, True)
+    assert neighbours.kept(order.id) == order.bytes()
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not CORPUS.is_dir(), reason="the shared corpus is not at hand")
+def test_orders_that_nobody_here_wrote_are_answered_and_kept_as_camel_sent_them(neighbours: Neighbours) -> None:
+    """8a: corpus: Camel sends all orders byte for byte."""
+    orders = {f"corpus-{number:03d}": content for number, content in enumerate(corpus_orders())}
+    for name, content in orders.items():
+        neighbours.engine.put(name, content)
+    events = {name: neighbours.engine.sent(name) for name in orders}
+    assert len(orders) > 60
+    assert {event["msa2_match"] for event in events.values()} == {True}
+    assert set(orders.values()) - neighbours.everything_kept() == set()
 
 
 def test_camel_sends_by_tls(neighbours: Neighbours, tmp_path: Path) -> None:

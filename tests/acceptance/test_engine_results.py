@@ -178,6 +178,15 @@ def test_hapi_finds_nothing_wrong_with_a_result(
     assert event["class"].endswith("ORU_R01")
 
 
+def test_hapi_sees_one_connection_for_all_results(checking: HapiReceiver, delivery: Delivering) -> None:
+    """8a: HAPI closes on any byte between frames."""
+    to, before = delivery(checking.address), len(checking.received())
+    for job in ("first", "second", "third"):
+        to.deliver(report(f"connection-{job}"))
+    events = checking.await_received(before + 3)[before:]
+    assert len({event["peer"] for event in events}) == 1
+
+
 def test_a_receiver_that_cannot_take_it_is_no_success(tmp_path: Path, delivery: Delivering) -> None:
     with running_hapi_receiver(tmp_path / "receiver", "--answer", "AR") as receiver:
         assert attempted(delivery(receiver.address), report("hapi-busy")) == "Unavailable hl7.not-now"

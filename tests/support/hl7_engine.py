@@ -181,7 +181,13 @@ class HapiReceiver(Program):
         super().__init__(folder / "serve.err", "serve", *words, java_options=java_options)
 
     def received(self) -> list[Event]:
+        """What came in so far, whether HAPI could parse it or not."""
         return [event for event in self.events if event["event"] in ("received", "refused")]
+
+    def await_received(self, count: int) -> list[Event]:
+        """All of it, once it is so many."""
+        self._wait(lambda: len(self.received()) >= count, _WAIT_SECONDS)
+        return self.received()
 
 
 def hapi_sends(

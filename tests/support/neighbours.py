@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fhir_bridge.adapters.fhir_client import FhirClient
+from fhir_bridge.adapters.sqlite_journal import SqliteJournal
+from fhir_bridge.compose import SystemClock
 from tests.support.bridge import Bridge, running_bridge, until
 from tests.support.hl7_engine import Address, Engine, HapiReceiver, free_port
 from tests.support.java_tls import JavaTls, java_tls
@@ -43,6 +45,30 @@ class Neighbours:
             return sum(placer is not None and placer.value == order.placer for placer in found)
 
         return until(look, "a job of the order")
+
+    def everything_kept(self) -> set[bytes]:
+        """All messages of the bridge's journal, byte for byte."""
+        with _journal(self.bridge) as journal:
+            newest = journal.messages(1)
+            found = (journal.message(number) for number in range(1, newest[0].id + 1))
+            return {each.entry.raw for each in found if each}
+
+    def kept(self, control_id: str) -> bytes:
+        """The newest message of the journal with this MSH-10, byte for byte."""
+        with _journal(self.bridge) as journal:
+            (newest, *_) = (each.id for each in journal.messages(20) if each.entry.key.control_id == control_id)
+            found = journal.message(newest)
+            assert found
+            return found.entry.raw
+
+
+@contextmanager
+def _journal(bridge: Bridge) -> Iterator[SqliteJournal]:
+    journal = SqliteJournal(bridge.data_dir / "phi" / "journal.db", SystemClock())
+    try:
+        yield journal
+    finally:
+        journal.close()
 
 
 @contextmanager
