@@ -34,12 +34,13 @@ class MllpDestination:
     def send(self, message: bytes) -> Acknowledgement:
         """The answer whose MSA-2 is the message's MSH-10, positive or not. A late or foreign one never counts."""
         failures = self._enter()
-        with self._in_flight:
-            try:
+        try:
+            with self._in_flight:
                 if self._failures > failures:  # it fell silent while this one waited its turn
                     raise self._rest()
                 return self._send(message)
-            finally:
+        finally:
+            if failures:
                 self._trying = False
 
     def ping(self) -> None:
