@@ -8,11 +8,11 @@ import threading
 import time
 from collections.abc import Callable
 
-from fhir_bridge.errors import Unavailable, Uncertain
+from fhir_bridge.errors import Refused, Unavailable, Uncertain
 from fhir_bridge.sections import Destination
 from hl7_listener.acknowledgement import Acknowledgement
 from hl7_listener.client import MllpClient, NoAcknowledgement
-from hl7_listener.tls import RenewedContext, client_context
+from hl7_listener.tls import CertificateRefused, RenewedContext, client_context
 
 _REST_SECONDS = 2.0  # doubles with each failure in a row
 _REST_CAP_SECONDS = 60.0
@@ -52,7 +52,7 @@ class MllpDestination:
                 raise Unavailable(failure.code, self.name, failure.explanation) from None
 
     def close(self) -> None:
-        """End the connection, unless a message is in flight: whoever sends it ends it."""
+        """End the connection, unless a message is in flight: that one ends with the process."""
         if self._in_flight.acquire(blocking=False):
             self._client.close()
             self._in_flight.release()
@@ -85,7 +85,11 @@ class MllpDestination:
 
 
 def destination_of(name: str, section: Destination) -> MllpDestination:
-    """The destination `[destinations.NAME]`. Raises CertificateRefused `mllp.certificate-unusable`."""
+    """The destination `[destinations.NAME]`. Raises Refused `mllp.certificate-unusable`."""
     tls = section.tls
-    context = RenewedContext(client_context, tls.ca_file, tls.certificate, tls.key).current if section.use_tls else None
+    try:
+        files = (tls.ca_file, tls.certificate, tls.key)
+        context = RenewedContext(client_context, *files).current if section.use_tls else None
+    except CertificateRefused as refused:
+        raise Refused(refused.code, refused.where, refused.explanation) from None
     return MllpDestination(name, MllpClient(section.host, section.port, section.timeout_seconds, context))

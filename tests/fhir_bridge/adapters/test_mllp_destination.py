@@ -2,12 +2,13 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from fhir_bridge.adapters.mllp_destination import MllpDestination, destination_of
-from fhir_bridge.errors import BridgeError, Unavailable
-from fhir_bridge.sections import Destination
+from fhir_bridge.errors import BridgeError, Refused, Unavailable
+from fhir_bridge.sections import ClientTls, Destination
 from hl7_listener.client import MllpClient
 from tests.support.mllp_peer import TIMEOUT_SECONDS, ScriptedReceiver
 from tests.support.mllp_receiver import MllpReceiver, acknowledgement
@@ -153,3 +154,11 @@ def test_a_destination_that_does_not_speak_tls_where_it_should_gets_nothing() ->
         assert failure(destination, "1").code == "mllp.unreachable"
         destination.close()
     assert ris.received == []
+
+
+def test_a_certificate_that_cannot_be_read_is_refused_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("no certificate")
+    section = Destination(host="localhost", port=1, use_tls=True, tls=ClientTls(ca_file=tmp_path / "ca.pem"))
+    with pytest.raises(Refused) as caught:
+        destination_of("ris", section)
+    assert caught.value.code == "mllp.certificate-unusable"
