@@ -177,6 +177,9 @@ class Decoder:
         return position
 
     def _inside(self, data: bytes, position: int) -> int:
+        if position == 0 and VT not in data and FS not in data:  # the middle of a long message
+            self._keep(data)
+            return len(data)
         mark = _MARK.search(data, position)
         self._keep(data[position : mark.start() if mark else len(data)])
         if mark is None:
