@@ -1,7 +1,7 @@
 """Escape sequences of ER7 text (HL7 v2.5.1 §2.7, v2.9 §2.6): delimiters, hexadecimal bytes, highlighting, formatting.
 
 What is unknown, local (`\\Z..\\`) or not closed stays as it came: real data holds lone escape characters.
-The switches of character set (`\\C..\\`, `\\M..\\`) stay as well.
+The switches of character set (`\\C..\\`, `\\M..\\`) are read before: `charset_switches`.
 """
 
 import functools
@@ -10,6 +10,7 @@ import re
 from hl7_listener.delimiters import Delimiters
 
 _LINE_BREAKS = {".br": "\n", ".ce": "\n"}
+_REPEATED = {".sp": "\n", ".sk": " "}
 _INVISIBLE = ("H", "N", ".fi", ".nf", ".in", ".ti")  # highlighting and layout: no text of their own
 
 
@@ -56,7 +57,7 @@ def _pattern(mark: str) -> re.Pattern[str]:
     return re.compile(
         rf"(?P<bytes>(?:{quoted}X(?:[0-9A-Fa-f]{{2}})+{quoted})+)"
         rf"|{quoted}(?P<word>[FSTREPHN]|\.br|\.ce|\.fi|\.nf){quoted}"
-        rf"|{quoted}(?P<command>\.sp|\.in|\.ti) *(?P<count>[+-]?[0-9]{{0,2}}) *{quoted}"
+        rf"|{quoted}(?P<command>\.sp|\.sk|\.in|\.ti) *(?P<count>[+-]?[0-9]{{0,2}}) *{quoted}"
     )
 
 
@@ -64,8 +65,8 @@ def _meaning(match: re.Match[str], delimiters: Delimiters, charset: str) -> str:
     if match["bytes"]:
         return _hexadecimal(match["bytes"], delimiters.escape, charset)
     word = match["word"] or match["command"]
-    if word == ".sp":
-        return "\n" * max(1, int(match["count"] or 1))
+    if word in _REPEATED:
+        return _REPEATED[word] * max(1, int(match["count"] or 1))
     if word in _INVISIBLE:
         return ""
     if word in _LINE_BREAKS:

@@ -14,6 +14,7 @@ from hl7_listener.header import Header, header_start, read_header
 from hl7_listener.reading import Reading, reading_of
 
 _HEADERS = frozenset({"MSH", "FHS", "BHS"})  # their fields 1 and 2 hold the delimiters themselves
+_NAME_LENGTH = 3
 _LINE_END = re.compile(rb"[\r\n]")
 _BLANK = b"\r\n\0 \t"  # of a line that is no segment; any other byte is text, and kept
 
@@ -41,6 +42,8 @@ class Segment:
         """The same segment with the ADD segment that lies there."""
         longer = _ContinuedSegment(self._raw, self._reading, self.start, self.end, self.name)
         longer.continuations = (*self.continuations, (start, end))
+        if len(self.name) < _NAME_LENGTH:  # split inside the name
+            longer.name = longer.content[:_NAME_LENGTH].decode("latin-1")
         return longer
 
     @property
@@ -171,12 +174,12 @@ class Message:
         end = header_start(raw) - 1
         for line in _lines(raw, end + 1):
             start, end = end + 1, end + 1 + len(line)
-            name = line[:3].decode("latin-1")
+            name = line[:_NAME_LENGTH].decode("latin-1")
             if name[:1] <= " ":  # empty, or a blank first
                 if not line.strip(_BLANK):
                     continue
                 if name[0] == "\n":  # the CR before it ends the line
-                    start, name = start + 1, line[1:4].decode("latin-1")
+                    start, name = start + 1, line[1 : 1 + _NAME_LENGTH].decode("latin-1")
             if name == "ADD" and len(segments) > 1:  # behind MSH it continues another message
                 segments[-1] = segments[-1].continued(start, end)
             else:

@@ -41,6 +41,7 @@ def message(declared: str, name: bytes, default: str = "") -> Message:
 def test_the_name_is_read_and_the_decision_recorded(
     declared: str, raw: bytes, default: str, name: str, codec: str, note: str
 ) -> None:
+    """item 21"""
     found = message(declared, raw, default)
 
     assert found.segments[1].value(5) == name
@@ -58,6 +59,7 @@ def test_the_name_is_read_and_the_decision_recorded(
     ],
 )
 def test_a_name_that_cannot_be_read_is_refused_not_mutilated(declared: str, raw: bytes, default: str) -> None:
+    """item 21"""
     with pytest.raises(MessageRefused) as caught:
         _ = message(declared, raw, default).segments
 
@@ -78,6 +80,7 @@ YAMADA_KATAKANA = b"\xd4\xcf\xc0\xde^\xc0\xdb\xb3"
     ],
 )
 def test_japanese_names_are_read(declared: str, raw: bytes, family: str, given: str) -> None:
+    """item 21"""
     pid = message(declared, raw).segments[1]
 
     assert (pid.value(5, 1), pid.value(5, 2), pid.value(6)) == (family, given, "end")
@@ -93,6 +96,7 @@ def test_japanese_names_are_read(declared: str, raw: bytes, family: str, given: 
     ],
 )
 def test_a_character_whose_bytes_look_like_a_delimiter_stays_whole(declared: str, text: str) -> None:
+    """item 21"""
     codec = codec_named(declared)
     pid = message(declared, text.encode(codec) + b"^given~second").segments[1]
 
@@ -113,6 +117,46 @@ def test_every_two_byte_character_of_big5_and_gb18030_is_safe_beside_a_delimiter
 
         assert len(characters) > 100
         assert [pid.value(5, number) for number in range(1, len(characters) + 1)] == characters
+
+
+@pytest.mark.parametrize(
+    ("declared", "raw", "default", "contradicts"),
+    [
+        ("", b"ABC", "", False),
+        ("ASCII", b"ABC", "", False),
+        ("", "Müller".encode(), "", True),  # the book says ASCII
+        ("ASCII", "Müller".encode(), "", True),
+        ("", b"M\xfcller", "8859/1", False),  # agreed with the sender
+        ("8859/1", "Müller".encode(), "", True),
+        ("8859/1", b"M\xfcller", "", False),
+        ("UNICODE UTF-8", "Müller".encode(), "", False),
+        ("UNICODE UTF-8", b"M\xfcller", "8859/1", True),
+        ("X-NOBODY-KNOWS", b"ABC", "", True),
+    ],
+)
+def test_a_strict_receiver_can_see_that_the_bytes_contradict_msh_18(
+    declared: str, raw: bytes, default: str, contradicts: bool
+) -> None:
+    """item 21"""
+    assert message(declared, raw, default).contradicts_charset is contradicts
+
+
+@pytest.mark.parametrize("name", ["UTF-16", "UNICODE UTF-16", "UTF-32", "CNS 11643-1992"])
+def test_utf_16_and_what_nobody_can_decode_is_an_unknown_name(name: str) -> None:
+    """item 21"""
+    found = message(name, "Müller".encode())
+
+    assert (found.segments[1].value(5), found.charset, found.charset_note) == ("Müller", "utf-8", "unknown-name")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["UTF-8", "UTF8", "utf-8", "UNICODE", "UNICODE UTF-8", "8859-1", "8859/1", "ISO-8859-1", "ISO8859-1", "LATIN1", "Latin-1",
+     "WINDOWS-1252", "CP1252", "GB 18030-2000", "GB18030", "KS X 1001", "BIG-5", "BIG5", "ISO IR14", "ISO IR87", "ISO IR159"],
+)  # fmt: skip
+def test_the_names_of_the_table_and_their_usual_misspellings_are_known(name: str) -> None:
+    """item 21"""
+    assert codec_named(name)
 
 
 def test_an_unknown_default_is_an_error_of_the_configuration() -> None:

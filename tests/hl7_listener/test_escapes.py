@@ -28,6 +28,7 @@ USUAL = Delimiters(truncation="#")
         (r"one\.sp2\two", "one\n\ntwo"),
         (r"one\.sp 3\two", "one\n\n\ntwo"),
         (r"one\.sp\two", "one\ntwo"),
+        (r"one\.sk3\two\.sk\three", "one   two three"),
         (r"\.in+4\a\.ti-2\b\.fi\c\.nf\d", "abcd"),
         (r"\.ce\title", "\ntitle"),
         (r"\Z77\ ", r"\Z77\ "),  # local
@@ -39,14 +40,17 @@ USUAL = Delimiters(truncation="#")
     ],
 )
 def test_a_sequence_gives_what_it_stands_for_and_the_unknown_stays(written: str, meant: str) -> None:
+    """item 22"""
     assert unescape(written, USUAL, "utf-8") == meant
 
 
 def test_hexadecimal_bytes_are_in_the_message_s_character_set() -> None:
+    """item 22"""
     assert unescape(r"\XE9\ ", USUAL, "iso8859-1") == "é "
 
 
 def test_other_delimiters_have_other_sequences() -> None:
+    """items 20 and 22"""
     assert unescape(r"!F!\F\ ", Delimiters("$", "%", "+", "!", "@"), "utf-8") == r"$\F\ "
 
 

@@ -28,6 +28,7 @@ def test_a_message_is_what_the_mappings_read() -> None:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_nothing_of_a_message_is_lost(path: Path) -> None:
+    """item 25"""
     raw = path.read_bytes()
 
     message = Message(raw, charset_default="8859/1")
@@ -108,6 +109,7 @@ def test_the_header_counts_its_separator_as_the_first_field() -> None:
 
 
 def test_the_sender_s_own_delimiters_are_used() -> None:
+    """item 20"""
     pid = Message((DATA / "orm_crlf_other_delimiters.hl7").read_bytes()).segments[1]
 
     assert (pid.value(3, 4, 2), pid.value(3, 1, 1, 2), pid.value(5, 2)) == ("1.2", "CANARY-5", "ZEBRA $ % @")
@@ -120,15 +122,56 @@ def test_a_message_without_escape_character_is_read_as_it_stands() -> None:
 
 
 def test_the_null_is_given_as_it_was_written() -> None:
+    """item 23"""
     pid = segment('PID|""|a^""')
 
     assert (pid.value(1), pid.value(1, 2), pid.value(2, 2), pid.raw(1)) == ('""', "", '""', b'""')
 
 
 def test_free_text_is_not_cut_at_unescaped_delimiters() -> None:
+    """item 22"""
     obx = segment("OBX|1|TX|||salt & pepper ^ 5~second")
 
     assert (obx.text(5), obx.text(5, 2), obx.value(5)) == ("salt & pepper ^ 5", "second", "salt ")
+
+
+@pytest.mark.parametrize(
+    ("line", "value", "repetitions"),
+    [("PID|1", "", 0), ("PID|1||", "", 0), ('PID|1|""|', '""', 1), ('PID|1|""~a', '""', 2), ("PID|1|^b", "", 1)],
+)
+def test_empty_and_missing_read_as_nothing_and_the_null_as_itself(line: str, value: str, repetitions: int) -> None:
+    """item 23"""
+    pid = segment(line)
+
+    assert (pid.value(2), pid.repetitions(2)) == (value, repetitions)
+
+
+def test_a_component_and_a_sub_component_may_be_null() -> None:
+    """item 23"""
+    pid = segment('PID|1|a^""&b~""')
+
+    assert (pid.value(2), pid.value(2, 2), pid.value(2, 2, 2), pid.value(2, 1, 1, 2)) == ("a", '""', "b", '""')
+
+
+def test_an_escaped_delimiter_does_not_part() -> None:
+    """item 22: sequences are resolved after the parting"""
+    pid = segment(r"PID|a\S\b^c\T\d&e~f\R\g\F\h")
+
+    assert (pid.value(1, 1), pid.value(1, 2, 1), pid.value(1, 2, 2), pid.value(1, 1, 1, 2)) == (
+        "a^b",
+        "c&d",
+        "e",
+        "f~g|h",
+    )
+    assert (pid.repetitions(1), pid.value(2)) == (2, "")
+
+
+def test_segments_nobody_knows_are_kept_in_their_place() -> None:
+    """item 25"""
+    message = Message(MSH + b"PID|1\rZAA|x\rTQ1|1||||||||S\rZDS|1.2.3^^Application^DICOM\rZZZ\r")
+
+    assert [found.name for found in message.segments] == ["MSH", "PID", "ZAA", "TQ1", "ZDS", "ZZZ"]
+    assert (message.segments[4].value(1), message.segments[4].value(1, 3)) == ("1.2.3", "Application")
 
 
 def test_raw_gives_the_whole_field_untouched() -> None:
