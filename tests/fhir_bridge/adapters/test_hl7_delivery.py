@@ -7,11 +7,13 @@ from dataclasses import replace
 
 import pytest
 
+from fhir_bridge import encoding
 from fhir_bridge.adapters.hl7_delivery import Hl7Delivery
 from fhir_bridge.adapters.mllp_destination import MllpDestination
 from fhir_bridge.errors import BridgeError, Refused, Unavailable, Uncertain
 from fhir_bridge.ports import Receipt
 from hl7_listener.client import MllpClient
+from mappings.code import Code
 from mappings.finding import Report
 from mappings.hl7v2_report import Receiver, oru_from
 from mappings.order import PatientIdentity
@@ -58,6 +60,14 @@ def test_the_same_report_three_times_is_one_message() -> None:
     with MllpReceiver() as ris, delivery(ris.address) as to:
         receipts = {to.deliver(REPORT) for _ in range(3)}
     assert (len(receipts), ris.received, len(ris.results())) == (1, [MESSAGE] * 3, 1)
+
+
+def test_after_a_restart_it_is_still_the_same_message() -> None:
+    """item 34: killed between the answer and our note of it, we send again what the receiver knows by its control ID."""
+    procedure = Code("XR1", "", "Röntgen Thorax", "99RIS")
+    report = replace(REPORT, procedure=procedure)
+    stored = encoding.load(Report, encoding.dump(report))
+    assert oru_from(stored, RECEIVER) == oru_from(report, RECEIVER)
 
 
 def test_two_jobs_have_two_results() -> None:
