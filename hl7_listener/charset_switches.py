@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from hl7_listener.delimiters import Delimiters
 
+_BACK = b"C2842"  # ISO IR6, ASCII in the lower half: back to the message's own set, which is ASCII there
 _SINGLE_BYTE = {
-    b"C2842": "ascii",  # ISO IR6
     b"C2D41": "iso8859-1",  # ISO IR100
     b"C2D42": "iso8859-2",  # ISO IR101
     b"C2D43": "iso8859-3",  # ISO IR109
@@ -52,7 +52,7 @@ class Switches:
         delimiter is a delimiter."""
         text = bytearray(raw)
         for switch, end in self._runs(raw):
-            if switch[1] in _MULTI_BYTE or not multi_byte_only:
+            if switch[1] in _MULTI_BYTE or (switch[1] != _BACK and not multi_byte_only):
                 text[switch.end() : end] = _PLAIN * (end - switch.end())
         return bytes(text)
 
@@ -61,7 +61,8 @@ class Switches:
         texts, position = [], 0
         for switch, end in self._runs(field):
             texts.append(decode(field[position : switch.start()]))
-            texts.append(_decode(switch[1], field[switch.end() : end]))
+            switched = field[switch.end() : end]
+            texts.append(decode(switched) if switch[1] == _BACK else _decode(switch[1], switched))
             position = end
         return "".join((*texts, decode(field[position:])))
 
@@ -95,4 +96,4 @@ def _any(escape: str) -> re.Pattern[bytes]:
 @functools.lru_cache(maxsize=32)
 def _pattern(escape: str) -> re.Pattern[bytes]:
     mark = re.escape(escape.encode())
-    return re.compile(mark + b"(" + b"|".join((*_SINGLE_BYTE, *_MULTI_BYTE)) + b")" + mark)
+    return re.compile(mark + b"(" + b"|".join((_BACK, *_SINGLE_BYTE, *_MULTI_BYTE)) + b")" + mark)

@@ -59,7 +59,7 @@ def _content(message: bytes) -> tuple[Segment | None, list[_Order]]:
     if not message:
         return None, []
     try:
-        segments = Message(message).segments
+        segments = Message(message, charset_default="8859/1").segments  # nothing is read as text
         patient = next((segment for segment in segments if segment.name == "PID"), None)
         return patient, list(_orders(segments))
     except MessageRefused:

@@ -87,6 +87,13 @@ def test_bytes_that_do_not_fit_the_set_are_refused() -> None:
     assert (caught.value.code, caught.value.where) == ("hl7v2.charset", "MSH-18")
 
 
+def test_the_switch_back_leads_to_the_message_s_own_set() -> None:
+    """item 21"""
+    found = pid(b"\\M2442\\" + YAMADA + b"\\C2842\\ " + "Jäne".encode(), declared=b"UNICODE UTF-8")
+
+    assert found.value(5) == "山田 Jäne"
+
+
 def test_other_escape_characters_switch_as_well() -> None:
     """items 20 and 21"""
     raw = b"MSH$%+!@$A\rPID$1$!M2442!" + YAMADA + b"!C2842!%x\r"
