@@ -40,7 +40,7 @@ def _new(ledger: Ledger, known: KnownOrder, order: Order, source: str) -> Result
 def _new_after_cancel(ledger: Ledger, known: KnownOrder, order: Order, source: str) -> Result:
     """The cancel that overtook its order counts once. After that a new NW orders anew; a ServiceRequest that merely is active does not."""
     job = known.job.id
-    if known.job.reason == CANCELLED_EARLY:
+    if known.order.control is not OrderControl.NEW:  # until now there were only messages about it
         ledger.update_order(job, enriched(known.order, order))
         ledger.happen(job, Event.CANCEL, "order.cancelled-before-it-came")
     elif source != "hl7v2":

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from mappings.code import Code
-from mappings.order import Identifier, Order, PatientIdentity
+from mappings.order import Identifier, Order, OrderControl, PatientIdentity
 
 
 def same_patient(known: PatientIdentity, arrived: PatientIdentity) -> bool:
@@ -100,8 +100,10 @@ def needs_restart(before: Order, after: Order) -> bool:
 
 
 def _merged(weaker: Order, stronger: Order, known: Order) -> Order:
+    has_come = OrderControl.NEW in (weaker.control, stronger.control)
     return replace(
         known,
+        control=OrderControl.NEW if has_come else known.control,
         placer=stronger.placer or weaker.placer,
         filler=stronger.filler or weaker.filler,
         accession=stronger.accession or weaker.accession,

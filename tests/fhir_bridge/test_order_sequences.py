@@ -4,6 +4,8 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fhir_bridge.adapters.sql_database import SqlDatabase
 from fhir_bridge.adapters.sql_store import SqlStore
@@ -117,6 +119,23 @@ def test_what_comes_before_its_order_is_completed_by_it(
         "CANARY-A1",
         ["XCHEST"],
     )
+
+
+# item 31
+@pytest.mark.parametrize("early", [["CA"], ["CA", "CA"], ["HD", "CA"], ["XO", "CA"], ["RP"]])
+def test_a_late_order_does_not_start_however_often_it_was_cancelled_before(desk: OrderDesk, early: list[str]) -> None:
+    for control in [*early, "NW"]:
+        desk.order(control)
+    assert [(job.status, job.reason) for job in desk.jobs()] == [(Status.CANCELLED, "order.cancelled-before-it-came")]
+
+
+# item 31
+@given(order=st.permutations([("NW", 0, "A"), ("XO", 10, "B"), ("XO", 20, "C"), ("XX", 30, "D"), ("XO", 40, "E")]))
+def test_the_last_change_wins_in_whatever_order_the_messages_come(order: list[tuple[str, int, str]]) -> None:
+    desk = OrderDesk(FrozenClock())
+    for control, minute, procedure in order:
+        desk.order(control, at=at(minute), procedure=f"{procedure}^x^L")
+    assert (procedures(desk), desk.statuses()) == (["E"], [Status.READY])
 
 
 # item 31
