@@ -6,7 +6,8 @@ from datetime import datetime
 from fhir_bridge.judgement import Taken
 from fhir_bridge.senders import Senders
 from hl7_listener.acknowledgement import acknowledge
-from hl7_listener.batch import read_batch, replies
+from hl7_listener.batch import read_batch
+from hl7_listener.batch_reply import replies
 
 
 def batch_answers(

@@ -112,6 +112,9 @@ class MessageJournal(Protocol):
     def after(self, message: int, limit: int = 64) -> tuple[StoredMessage, ...]:
         """The next messages for intake, oldest first: those ACCEPTED, with their raw bytes."""
 
+    def backlog(self, message: int) -> int:
+        """How many ACCEPTED messages come after this one."""
+
     def message(self, message: int) -> StoredMessage | None: ...
 
     def messages(

@@ -4,6 +4,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import click
 import pytest
@@ -12,11 +13,12 @@ from fhir_bridge.adapters.in_memory.journal import InMemoryJournal
 from fhir_bridge.adapters.in_memory.store import InMemoryStore
 from fhir_bridge.api.fhir_endpoints import hooks
 from fhir_bridge.api.health import health
-from fhir_bridge.api.metrics import Metrics, metrics
+from fhir_bridge.api.metrics import DoorFigures, Metrics, metrics
 from fhir_bridge.cli.root import main
 from fhir_bridge.web.app import make_app
 from fhir_bridge.web.message_pages import message_pages
 from fhir_bridge.web.pages import only_this_machine, pages
+from hl7_listener.traffic import Statistics
 from tests.support.frozen_clock import FrozenClock
 from tests.support.shown_jobs import ShownJobs
 from tests.support.source_tree import ROOT, error_codes, setting_names
@@ -78,10 +80,16 @@ def test_every_path_is_explained_and_no_other() -> None:
 
 
 def test_every_metric_is_explained_and_no_other() -> None:
-    figures = Metrics(dict)
+    figures = Metrics(dict, DoorFigures(lambda: True, lambda: {"mllp": busy_listener()}, lambda: 0))
     figures.hook("received")
     samples = {sample.name for family in figures.registry.collect() for sample in family.samples}
     assert rows("Metrics") == {name for name in samples if not name.endswith("_created")}
+
+
+def busy_listener() -> Statistics:
+    tables = ("acknowledgements", "connections_refused", "closed", "discarded", "tolerances")
+    numbers = {"connections": 1, "messages": 1, "acceptor_failures": 0}
+    return cast(Statistics, numbers | {table: {"word": 1} for table in tables})
 
 
 def commands(command: click.Command, name: str) -> Iterator[str]:

@@ -9,13 +9,13 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 from fhir_bridge.adapters.turns import Turns
-from fhir_bridge.errors import Unavailable
+from fhir_bridge.errors import Refused, Unavailable
 
 HEAD = "0001"  # the newest step in migrations/versions; a test holds it
 
 
-class NewerDatabase(RuntimeError):
-    """The database was written by a newer program: this one must not touch it."""
+class NewerDatabase(Refused):
+    """`store.newer-schema`: the database was written by a newer program, and this one must not touch it."""
 
 
 class SqlDatabase:
@@ -54,7 +54,8 @@ class SqlDatabase:
             if current == HEAD:
                 return
             if current > HEAD:
-                raise NewerDatabase(f"the database is at schema {current}, this program knows {HEAD}")
+                why = f"the database is at schema {current}, this program knows {HEAD}"
+                raise NewerDatabase("store.newer-schema", "store", why)
             _upgrade(connection)
 
     def close(self) -> None:

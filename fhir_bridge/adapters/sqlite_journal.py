@@ -1,14 +1,14 @@
 """The journal on a SQLite file of its own: `journal.MessageJournal`. Plain `sqlite3`, since every acknowledgement waits for it.
 
-WAL, `synchronous=FULL`: one fsync a commit, so what is committed survives a power cut.
+WAL, `synchronous=FULL`: one fsync a commit, so what is committed survives a power cut. The log goes into the database beside the
+commits (`checkpoint`), not inside one: that would be two more fsyncs that senders wait for.
 """
 
-import json
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,11 @@ from hl7_listener.acknowledgement import Outcome
 
 SCHEMA_VERSION = 1
 _BUSY_SECONDS = 10.0
+_CHECKPOINT_SECONDS = 0.2  # the longest that a checkpoint may hold up senders
+_LOG_BYTES = 8 * 2**20  # a smaller log is not worth a checkpoint
+_LONGEST_LOG_BYTES = (
+    128 * 2**20
+)  # grown so far under load without a pause, the log begins anew: senders wait for that once
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS message (
     id INTEGER PRIMARY KEY,
@@ -39,18 +44,15 @@ _COLUMNS = (
     "id, listener, sending_application, sending_facility, control_id, content_hash, peer, received, message_type, state, sender, "
     "answer, error_number, error_code, error_where, error_text, tolerances, trace, batch, sequence_number, replay_of"
 )
-_OF_KEY = (
-    "control_id = :control_id AND listener = :listener AND sending_application = :sending_application "
-    "AND sending_facility = :sending_facility"
-)
+_OF_KEY = "control_id = ? AND listener = ? AND sending_application = ? AND sending_facility = ?"
 _FIND = (
-    f"SELECT {_COLUMNS} FROM message WHERE {_OF_KEY} AND content_hash = :content_hash AND answer IN ('AA', 'CA') "  # noqa: S608
+    f"SELECT {_COLUMNS} FROM message WHERE {_OF_KEY} AND content_hash = ? AND answer IN ('AA', 'CA') "  # noqa: S608 - constants
     "ORDER BY id DESC LIMIT 1"
 )
-_RESTARTED = f"SELECT 1 FROM message WHERE {_OF_KEY} AND content_hash <> :content_hash LIMIT 1"  # noqa: S608 - constants
+_RESTARTED = f"SELECT 1 FROM message WHERE {_OF_KEY} AND content_hash <> ? LIMIT 1"  # noqa: S608 - constants
 _LAST_SEQUENCE = (
-    "SELECT sequence_number FROM message WHERE listener = :listener AND sending_application = :sending_application "
-    "AND sending_facility = :sending_facility AND sequence_number IS NOT NULL AND state = 'accepted' ORDER BY id DESC LIMIT 1"
+    "SELECT sequence_number FROM message WHERE listener = ? AND sending_application = ? AND sending_facility = ? "
+    "AND sequence_number IS NOT NULL AND state = 'accepted' ORDER BY id DESC LIMIT 1"
 )
 _ADD = (
     "INSERT INTO message (listener, sending_application, sending_facility, control_id, content_hash, peer, received, message_type, "
@@ -64,28 +66,39 @@ class SqlitePage:
     """`journal.JournalPage`; valid only inside `SqliteJournal.transaction()`."""
 
     connection: sqlite3.Connection
-    at: datetime
+    at: str
 
     def find(self, key: MessageKey) -> StoredMessage | None:
-        row = self.connection.execute(_FIND, asdict(key)).fetchone()
+        row = self._execute(_FIND, _values(key)).fetchone()
         return _stored(row) if row else None
 
     def is_restarted(self, key: MessageKey) -> bool:
-        return self.connection.execute(_RESTARTED, asdict(key)).fetchone() is not None
+        return self._execute(_RESTARTED, _values(key)).fetchone() is not None
 
     def last_sequence_number(self, key: MessageKey) -> int | None:
-        row = self.connection.execute(_LAST_SEQUENCE, asdict(key)).fetchone()
+        sender = (key.listener, key.sending_application, key.sending_facility)
+        row = self._execute(_LAST_SEQUENCE, sender).fetchone()
         return row[0] if row else None
 
     def add(self, entry: JournalEntry) -> int:
         key, outcome = entry.key, entry.outcome
         values = (
             key.listener, key.sending_application, key.sending_facility, key.control_id, key.content_hash, entry.peer,
-            self.at.isoformat(timespec="microseconds"), entry.message_type, entry.state, entry.sender, outcome.code, outcome.error_code,
-            outcome.application_code, outcome.location, outcome.text, " ".join(entry.tolerances), json.dumps(entry.trace),
-            entry.batch, entry.sequence_number, entry.replay_of, entry.raw,
+            self.at, entry.message_type, entry.state, entry.sender, outcome.code, outcome.error_code,
+            outcome.application_code, outcome.location, outcome.text, " ".join(entry.tolerances),
+            "\n".join(map("\t".join, entry.trace)), entry.batch, entry.sequence_number, entry.replay_of, entry.raw,
         )  # fmt: skip
-        return int(self.connection.execute(_ADD, values).lastrowid or 0)
+        return int(self._execute(_ADD, values).lastrowid or 0)
+
+    def _execute(self, statement: str, values: tuple[Any, ...]) -> sqlite3.Cursor:
+        try:
+            return self.connection.execute(statement, values)
+        except sqlite3.Error as error:
+            raise _unavailable(error) from None
+
+
+def _values(key: MessageKey) -> tuple[str, ...]:
+    return (key.control_id, key.listener, key.sending_application, key.sending_facility, key.content_hash)
 
 
 class SqliteJournal:
@@ -93,33 +106,61 @@ class SqliteJournal:
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._clock = clock
+        self._log = path.with_name(path.name + "-wal")
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600, exist_ok=True)
         self._writing, self._reading = threading.Lock(), threading.Lock()
+        self._moved = 0  # the writer's changes before the last checkpoint
         with _in_our_words():
             self._writer, self._reader = _connect(path), _connect(path)
+            self._checkpointer = _connect(path, _CHECKPOINT_SECONDS)
+            self._writer.execute("PRAGMA wal_autocheckpoint=0")
+            self._page_bytes = self._writer.execute("PRAGMA page_size").fetchone()[0]
             if not self._writer.execute("PRAGMA user_version").fetchone()[0]:
                 self._writer.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
 
     def close(self) -> None:
         """Give back the connections."""
-        self._writer.close()
-        self._reader.close()
+        for connection in (self._writer, self._checkpointer, self._reader):
+            connection.close()
 
     @contextmanager
     def transaction(self) -> Iterator[SqlitePage]:
         with self._writing, _in_our_words():
             self._writer.execute("BEGIN IMMEDIATE")
             try:
-                yield SqlitePage(self._writer, self._clock.now())
+                yield SqlitePage(self._writer, self._clock.now().isoformat(timespec="microseconds"))
+                self._writer.execute("COMMIT")
             except BaseException:
-                self._writer.execute("ROLLBACK")
+                if self._writer.in_transaction:  # SQLite itself rolls back where the disk is full
+                    self._writer.execute("ROLLBACK")
                 raise
-            self._writer.execute("COMMIT")
+
+    def checkpoint(self) -> None:
+        """Move what is committed from the log into the database, where it is worth it. Commits go on beside it; call it now and then."""
+        changes = self._writer.total_changes
+        if changes == self._moved or self._log_bytes() < _LOG_BYTES:
+            return
+        self._moved = changes
+        with _in_our_words():
+            _, pages, _ = self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if pages * self._page_bytes > _LONGEST_LOG_BYTES:
+                self._checkpointer.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+
+    def _log_bytes(self) -> int:
+        try:
+            return self._log.stat().st_size
+        except OSError:
+            return 0
 
     def after(self, message: int, limit: int = 64) -> tuple[StoredMessage, ...]:
         where = "state = 'accepted' AND id > ? ORDER BY id LIMIT ?"
         return tuple(_stored(row, row[-1]) for row in self._rows(f"{_COLUMNS}, raw", where, (message, limit)))
+
+    def backlog(self, message: int) -> int:
+        where = "SELECT count(*) FROM message WHERE state = 'accepted' AND id > ?"
+        with self._reading, _in_our_words():
+            return int(self._reader.execute(where, (message,)).fetchone()[0])
 
     def message(self, message: int) -> StoredMessage | None:
         rows = self._rows(f"{_COLUMNS}, raw", "id = ?", (message,))
@@ -141,8 +182,8 @@ class SqliteJournal:
             return self._reader.execute(f"SELECT {columns} FROM message WHERE {where}", values).fetchall()  # noqa: S608
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+def _connect(path: Path, busy_seconds: float = _BUSY_SECONDS) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
     for pragma in ("journal_mode=WAL", "synchronous=FULL"):
         connection.execute(f"PRAGMA {pragma}").fetchall()
     return connection
@@ -156,15 +197,24 @@ def _stored(row: Any, raw: bytes = b"") -> StoredMessage:
     entry = JournalEntry(
         MessageKey(listener, application, facility, control_id, content_hash), raw, peer, message_type, MessageState(state),
         Outcome(answer, error_number, error_where, error_text, error_code), sender, tuple(tolerances.split()),
-        tuple((element, source) for element, source in json.loads(trace)), batch, sequence_number, replay_of,
+        tuple(_pair(line) for line in trace.split("\n") if line), batch, sequence_number, replay_of,
     )  # fmt: skip
     return StoredMessage(number, datetime.fromisoformat(received).astimezone(UTC), entry)
 
 
+def _pair(line: str) -> tuple[str, str]:
+    element, _, source = line.partition("\t")
+    return element, source
+
+
 @contextmanager
 def _in_our_words() -> Iterator[None]:
-    """A failure of the database as Unavailable `store.unavailable`; its text may hold values."""
     try:
         yield
     except sqlite3.Error as error:
-        raise Unavailable("store.unavailable", "journal", type(error).__name__) from None
+        raise _unavailable(error) from None
+
+
+def _unavailable(error: sqlite3.Error) -> Unavailable:
+    """Without the text of the failure, which may hold values."""
+    return Unavailable("store.unavailable", "journal", type(error).__name__)

@@ -1,25 +1,49 @@
 """`/metrics` for Prometheus. Labels are words of ours (a status, an outcome): never a name, number or URL of anyone."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, cast
 
 from flask import Blueprint, Response
 from prometheus_client import CollectorRegistry, Counter
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from fhir_bridge.errors import Unavailable
 from fhir_bridge.job import Status
+from hl7_listener.traffic import Statistics
+
+_Table = Literal["acknowledgements", "connections_refused", "closed", "discarded", "tolerances"]
+_TABLES: tuple[tuple[str, str, str, _Table], ...] = (
+    ("answers", "Answers that were sent, by MSA-1 (NAK: the commit block of Release 2)", "code", "acknowledgements"),
+    ("connections_refused", "Connections that were not taken, by reason", "reason", "connections_refused"),
+    ("connections_closed", "Connections that we ended, by reason", "reason", "closed"),
+    ("discarded_bytes", "Bytes that belong to no message, by reason", "reason", "discarded"),
+    ("tolerances", "Irregularities that were forgiven, by kind", "kind", "tolerances"),
+)
 
 JobCounts = Callable[[], Mapping[str, int]]  # status -> jobs; raises Unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class DoorFigures:
+    """The MLLP door, as the process behind it reports it. `backlog`: messages that intake has not applied yet; raises Unavailable."""
+
+    is_up: Callable[[], bool]
+    traffic: Callable[[], Mapping[str, Statistics]]
+    backlog: Callable[[], int]
 
 
 class Metrics:
     """What is counted. One of these per process, made by compose."""
 
-    def __init__(self, job_counts: JobCounts) -> None:
+    def __init__(self, job_counts: JobCounts, door: DoorFigures | None = None) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(_Jobs(job_counts))
+        if door is not None:
+            self.registry.register(_Door(door))
         self._hooks = Counter(
             "fhir_bridge_hook_calls_total",
             "Notifications of FHIR servers, by how they ended",
@@ -55,6 +79,43 @@ class _Jobs(Collector):
         for status in Status:
             jobs.add_metric([status], counts.get(status, 0))
         yield jobs
+
+
+class _Door(Collector):
+    """Counts begin anew with each life of the listening process. The label `listener` is a word of the configuration."""
+
+    def __init__(self, door: DoorFigures) -> None:
+        self._door = door
+
+    def describe(self) -> list[CounterMetricFamily]:
+        return []  # nothing to ask while registering
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("fhir_bridge_mllp_up", "1 where the MLLP door is open", value=float(self._door.is_up()))
+        yield from _traffic_families(self._door.traffic())
+        lag = GaugeMetricFamily("fhir_bridge_intake_lag_messages", "Answered messages that intake has not applied yet")
+        with contextlib.suppress(Unavailable):
+            lag.add_metric([], self._door.backlog())
+            yield lag
+
+
+def _traffic_families(traffic: Mapping[str, Statistics]) -> Iterator[Metric]:
+    connections = GaugeMetricFamily("fhir_bridge_mllp_connections", "Connections that are open", labels=["listener"])
+    messages = CounterMetricFamily("fhir_bridge_mllp_messages", "Messages that came in", labels=["listener"])
+    failures = CounterMetricFamily(
+        "fhir_bridge_mllp_own_failures", "Messages that a bug of ours kept from an answer", labels=["listener"]
+    )
+    for listener, counts in traffic.items():
+        connections.add_metric([listener], counts["connections"])
+        messages.add_metric([listener], counts["messages"])
+        failures.add_metric([listener], counts["acceptor_failures"])
+    yield from (connections, messages, failures)
+    for name, help_text, label, table in _TABLES:
+        family = CounterMetricFamily(f"fhir_bridge_mllp_{name}", help_text, labels=["listener", label])
+        for listener, counts in traffic.items():
+            for word, count in cast(Mapping[str, int], counts[table]).items():
+                family.add_metric([listener, word], count)
+        yield family
 
 
 def metrics(figures: Metrics) -> Blueprint:

@@ -12,7 +12,6 @@ import click
 from rich.console import Console
 
 from fhir_bridge import log
-from fhir_bridge.adapters.sql_database import NewerDatabase
 from fhir_bridge.compose import Parts
 from fhir_bridge.errors import BridgeError
 from fhir_bridge.settings import Settings, SettingsRefused, load
@@ -51,7 +50,7 @@ def parts_of(settings: Settings) -> Iterator[Parts]:
     parts = Parts(settings)
     try:
         yield parts
-    except (BridgeError, NewerDatabase) as error:
+    except BridgeError as error:
         click.echo(f"{click.get_current_context().info_name}: {error}", err=True)
         sys.exit(SET_UP)
     finally:

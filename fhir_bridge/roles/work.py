@@ -1,25 +1,31 @@
-"""The roles `work` and `predict`: jobs, notifications, and the model process."""
+"""The roles `work` and `predict`: jobs, received messages, notifications, application acknowledgements, and the model process."""
 
+from collections.abc import Callable, Sequence
+
+from fhir_bridge.adapters.hl7_replies import Replies
 from fhir_bridge.compose import Parts
 from fhir_bridge.inbox import Inbox
 from fhir_bridge.intake import Intake
+from fhir_bridge.journal import Effect
 from fhir_bridge.worker import Retry, Worker
 
 
 class Work:
-    """The worker threads of this process."""
+    """The worker threads of this process. `on_effects`: what became of messages, for senders that wait for it."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, on_effects: Callable[[Sequence[Effect]], None] = lambda _: None) -> None:
         settings = parts.settings.worker
         self._predictor = parts.predictor
+        self._on_effects = on_effects
         self._worker = Worker(
             parts.queue,
             parts.kit,
             Retry(settings.max_attempts, settings.backoff_seconds, settings.backoff_cap_seconds),
             threads=settings.threads,
             loops={
-                "intake": Intake(parts.journal, parts.store, parts.policy, parts.clock, lambda _: None).apply_next,
+                "intake": Intake(parts.journal, parts.store, parts.policy, parts.clock, self._applied).apply_next,
                 "inbox": Inbox(parts.store, parts.record, parts.policy, parts.clock).settle_due,
+                "replies": Replies(parts.store, parts.mllp_destinations, parts.clock).send_due,
             },
             lease_seconds=settings.lease_seconds,
         )
@@ -31,6 +37,10 @@ class Work:
 
     def wake(self) -> None:
         """There may be something to do."""
+        self._worker.wake()
+
+    def _applied(self, effects: Sequence[Effect]) -> None:
+        self._on_effects(effects)
         self._worker.wake()
 
     def drain(self, seconds: float) -> None:

@@ -15,7 +15,7 @@ from tests.support.mllp_peer import RawPeer, answers, block
 from tests.support.real_parts import part_missing
 from tests.support.serve_process import ServeProcess
 from tests.support.syscall_trace import not_durable, strace
-from tests.support.tiny_orders import control_id, placer, send, tiny_order
+from tests.support.tiny_orders import control_id, send, tiny_order
 
 pytestmark = [pytest.mark.real_parts, pytest.mark.tensorflow]
 
@@ -79,14 +79,14 @@ def test_a_full_disk_is_answered_ar_and_loses_nothing(small_disk: Path) -> None:
 
 
 def test_a_limit_on_file_size_is_answered_ar_and_loses_nothing(tmp_path: Path) -> None:
-    log = tmp_path / "data" / "phi" / "bridge.db-wal"
+    log = tmp_path / "data" / "phi" / "journal.db-wal"
 
     def limit(server: ServeProcess) -> None:
         limited = log.stat().st_size + SPARE
-        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (limited, resource.RLIM_INFINITY))
+        resource.prlimit(server.door_pid, resource.RLIMIT_FSIZE, (limited, resource.RLIM_INFINITY))
 
     def unlimit(server: ServeProcess) -> None:
-        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        resource.prlimit(server.door_pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
     with ServeProcess(tmp_path / "data", {}) as server:
         assert_nothing_lost(server, limit, unlimit)
@@ -101,10 +101,10 @@ def assert_nothing_lost(
         fill(server)
         first = {number: send(client, number, padding=LARGE) for number in range(40)}
         refused = [number for number, answer in first.items() if answer.code != "AA"]
-        kept = {job["placer"] for job in server.jobs()}
+        kept = server.kept_control_ids()
         free(server)
         second = [send(client, number, padding=LARGE).code for number in refused]
     assert {(first[number].code, first[number].error_code) for number in refused} == {FULL}
-    assert kept == {placer(number) for number in first.keys() - set(refused)}
+    assert sorted(kept) == [control_id(number) for number in sorted(first.keys() - set(refused))]
     assert second == ["AA"] * len(refused)
-    assert {job["placer"] for job in server.jobs()} == {placer(number) for number in first}
+    assert sorted(server.kept_control_ids()) == [control_id(number) for number in first]

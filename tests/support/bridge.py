@@ -3,13 +3,12 @@
 import itertools
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from fhir_bridge.adapters.fhir_client import FhirClient
 from fhir_bridge.adapters.sql_database import SqlDatabase
@@ -21,8 +20,8 @@ from fhir_bridge.practice.bridge_process import BridgeProcess
 from fhir_bridge.practice.ris import order_message
 from fhir_bridge.practice.ris_sender import RisSender
 from fhir_bridge.practice.story import PATIENT_SYSTEM, PLACER_SYSTEM, Story
+from tests.support.processes import child_of, until
 
-T = TypeVar("T")
 Resource = dict[str, Any]
 
 OURS = ("_tag", "urn:fhir-bridge:tag|ai-result")
@@ -43,15 +42,6 @@ def a_story(name: str, film: str = "person121_bacteria_575.jpeg", **changes: Any
     """A patient, an order and a film that no other test uses."""
     number = next(_numbers)
     return replace(Story(f"{name}-{number}", name, number, (), film=film), **changes)
-
-
-def until(look: Callable[[], T | None], what: str, seconds: float = 60) -> T:
-    """What `look` finds, once it finds something. A process of its own tells nobody when it is done: hence the polling."""
-    deadline = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < deadline, f"never came about: {what}"
-        time.sleep(0.05)
-    return found
 
 
 @dataclass(frozen=True)
@@ -122,11 +112,11 @@ class Bridge:
 
     def model_process(self) -> int:
         """The process id of the model process, once there is one."""
-        return until(lambda: _child(self.process.pid, "inference"), "a model process")
+        return until(lambda: child_of(self.process.pid, "inference"), "a model process")
 
     def door_process(self) -> int:
         """The process id of the door of HL7 v2."""
-        return until(lambda: _child(self.process.pid, "listen"), "a door process")
+        return until(lambda: child_of(self.process.pid, "listen"), "a door process")
 
 
 @contextmanager
@@ -150,17 +140,6 @@ def running_bridge(
                 yield Bridge(process, SqlStore(database, SystemClock()), ris, fhir, data_dir)
         finally:
             database.close()
-
-
-def _child(parent: int, word: str) -> int | None:
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            ppid = int(path.read_text().rpartition(")")[2].split()[1])
-            if ppid == parent and word.encode() in path.with_name("cmdline").read_bytes():
-                return int(path.parent.name)
-        except (OSError, IndexError):
-            continue  # gone meanwhile
-    return None
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A running `fhir-bridge serve` as tests treat it: traced, limited, frozen, asked to end, killed without warning."""
+"""A running `fhir-bridge serve` as tests treat it: traced, limited, frozen, asked to end, killed without warning; its door, too."""
 
 import os
 import signal
@@ -6,7 +6,10 @@ import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fhir_bridge.adapters.sqlite_journal import SqliteJournal
+from fhir_bridge.compose import SystemClock
 from fhir_bridge.practice.bridge_process import BridgeProcess
+from tests.support.processes import child_of, until
 
 _EXIT_SECONDS = 30.0
 _UNLISTENED_PORTS = range(20_000, 32_000)  # below the ports that outgoing connections are given
@@ -17,6 +20,7 @@ class ServeProcess(BridgeProcess):
 
     def __init__(self, data_dir: Path, settings: Mapping[str, str], prefix: Sequence[str] = ()) -> None:
         self._prefix = prefix
+        self.data_dir = data_dir
         super().__init__(data_dir, {"mllp.port": "0", "http.port": "0"} | dict(settings))
 
     def _command(self, *words: str) -> list[str]:
@@ -25,6 +29,19 @@ class ServeProcess(BridgeProcess):
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def door_pid(self) -> int:
+        """The process that listens."""
+        return until(lambda: child_of(self.pid, "--supervised"), "the door's process")
+
+    def kept_control_ids(self) -> list[str]:
+        """MSH-10 of every message in the journal that was answered AA."""
+        journal = SqliteJournal(self.data_dir / "phi" / "journal.db", SystemClock())
+        try:
+            return [m.entry.key.control_id for m in journal.messages(10**6) if m.entry.outcome.code == "AA"]
+        finally:
+            journal.close()
 
     def is_ready_within(self, seconds: float) -> bool:
         """False where it was not ready by then; True also where it ended."""

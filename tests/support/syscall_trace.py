@@ -62,7 +62,7 @@ def _is_durable(calls: list[Call], control_id: str) -> bool:
     answer = min((c.begin for c in calls if c.name == "sendto" and f"MSA|AA|{control_id}\\r" in c.text), default=None)
     if read is None or answer is None:
         return False
-    log = [call for call in calls if call.path.endswith("bridge.db-wal")]
+    log = [call for call in calls if call.path.endswith("journal.db-wal")]
     written = [c.end for c in log if c.name == "pwrite64" and f"|{control_id}|" in c.text and c.begin > read]
     syncs = [call for call in log if call.name in ("fsync", "fdatasync") and call.end < answer]
     return any(sync.begin > end for sync in syncs for end in written)

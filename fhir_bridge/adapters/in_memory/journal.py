@@ -63,6 +63,9 @@ class InMemoryJournal:
     def after(self, message: int, limit: int = 64) -> tuple[StoredMessage, ...]:
         return tuple(m for m in self._kept if m.id > message and m.entry.state is MessageState.ACCEPTED)[:limit]
 
+    def backlog(self, message: int) -> int:
+        return sum(m.id > message and m.entry.state is MessageState.ACCEPTED for m in self._kept)
+
     def message(self, message: int) -> StoredMessage | None:
         return next((known for known in self._kept if known.id == message), None)
 
