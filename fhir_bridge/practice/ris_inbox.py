@@ -3,10 +3,10 @@
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import cache
 from types import TracebackType
 from typing import Self
 
-from hl7apy.core import Message
 from hl7apy.parser import parse_message
 
 from fhir_bridge.practice.record import PNEUMONIA
@@ -37,7 +37,7 @@ class RisInbox:
         """Every message, repeats too, in the order in which they came."""
         with self._lock:
             received = tuple(self._received)
-        return tuple(_seen(parse_message(message.decode("utf-8"), find_groups=False)) for message in received)
+        return tuple(map(_seen, received))
 
     def _take(self, message: Received) -> Future[Outcome]:
         with self._lock:
@@ -56,7 +56,9 @@ class RisInbox:
         self._server.stop()
 
 
-def _seen(message: Message) -> ResultSeen:
+@cache  # hl7apy is slow, and the verdict asks again every second
+def _seen(received: bytes) -> ResultSeen:
+    message = parse_message(received.decode("utf-8"), find_groups=False)
     (request,) = message.obr
     numbers = (request.obr_2.obr_2_1.value, request.obr_3.obr_3_1.value, request.obr_18.value)
     answers = (obx for obx in message.obx if obx.obx_3.obx_3_1.value == PNEUMONIA)
