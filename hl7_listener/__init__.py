@@ -3,6 +3,7 @@
     bytes ── framing ──> message ── header ──> acceptor (the composer's: store, decide) ── acknowledgement ──> bytes
              Decoder                read_header          Received -> Future[Outcome]       acknowledge
 
-`server.MllpServer` does this for many connections (`listener`, `connection`, `policy`, `traffic`), `client.MllpClient` is the other
-end. `message.Message` reads the rest of a message (`delimiters`, `charset`, `escapes`), lazily and without loss.
+`server.MllpServer` does this for many feeds and connections: a `listener` with its `policy` admits peers (`admission`, `tls`), a
+`connection` reads and writes, its `conversation` keeps the order of messages and answers (`answering`), `memory` bounds what they
+hold, `wakeup` brings outcomes from other threads, `traffic` counts. `client.MllpClient` is the other end. `message.Message` reads the rest of a message (`delimiters`, `charset`, `escapes`), lazily and without loss.
 """
