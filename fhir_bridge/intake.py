@@ -100,7 +100,7 @@ def _apply_orders(ledger: Ledger, message: StoredMessage, content: Content, rule
     answers: tuple[OrderAnswer, ...] = ()
     if rules.order_responses:
         answers = order_answers(message.entry.raw, rules, tuple(each.answer for each in taken))
-    jobs = tuple(each.job for each in taken if each.job)
+    jobs = tuple(job for each in taken for job in each.jobs)
     return Effect(
         message.id, Outcome("AA", orders=answers), jobs, tuple(each.warning for each in taken if each.warning)
     )

@@ -30,11 +30,17 @@ _NEVER_MAKE_A_JOB = frozenset(
 @dataclass(frozen=True, slots=True)
 class Taken:
     """What became of an order: the job that it made or touched (empty for none), the order-level answer (ORC-1 of an ORR, ORG or
-    ORI; table 0119), and what somebody should look at (a slug; empty for nothing)."""
+    ORI; table 0119), and what somebody should look at (a slug; empty for nothing). `others`: more jobs under the same number."""
 
     job: str = ""
     answer: str = "OK"
     warning: str = ""
+    others: tuple[str, ...] = ()
+
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        """All jobs that it made or touched."""
+        return (self.job, *self.others) if self.job else ()
 
 
 def accept_order(ledger: Ledger, order: Order, source: str, *, keep_unknown: bool = True) -> Taken:
@@ -88,7 +94,8 @@ def _touch(ledger: Ledger, same: Sequence[KnownOrder], order: Order, source: str
     results = [touch(ledger, known, order, source) for known in same]
     warnings = [warning for _, warning in results if warning]
     done = all(done for done, _ in results)
-    return Taken(same[0].job.id, answer_to(order.control_code, done=done), warnings[0] if warnings else "")
+    first, *others = (known.job.id for known in same)
+    return Taken(first, answer_to(order.control_code, done=done), warnings[0] if warnings else "", tuple(others))
 
 
 def _nothing_known(order: Order) -> Taken:
