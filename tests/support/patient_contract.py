@@ -221,6 +221,51 @@ class PatientContract:
         both = PatientIdentity((Identifier("CANARY-1", make.system), Identifier("CANARY-2", make.system)))
         assert hospital.record.find_patient(both)["id"] == f"{make.mark}-b"
 
+    def merged(self, make: Resources, now: str, *former: str, system: bool = True, **known: Any) -> PatientIdentity:
+        """One whose number changed by a merge that HL7 v2 told us of."""
+        numbers = [Identifier(value, make.system if system else "") for value in (now, *former)]
+        return PatientIdentity((numbers[0],), former=tuple(numbers[1:]), **known)
+
+    def test_a_former_number_counts_where_the_server_does_not_know_the_survivor_yet(
+        self, hospital: Hospital, make: Resources
+    ) -> None:
+        hospital.store(make.patient())
+        assert hospital.record.find_patient(self.merged(make, "CANARY-2", "CANARY-1"))["id"] == f"{make.mark}-a"
+
+    def test_a_former_number_does_not_count_beside_the_survivor(self, hospital: Hospital, make: Resources) -> None:
+        hospital.store(make.patient(), make.patient("b", "CANARY-2"))
+        assert hospital.record.find_patient(self.merged(make, "CANARY-2", "CANARY-1"))["id"] == f"{make.mark}-b"
+
+    def test_two_patients_with_former_numbers_are_ambiguous(self, hospital: Hospital, make: Resources) -> None:
+        hospital.store(make.patient(), make.patient("b", "CANARY-2"))
+        with refused("patient.ambiguous"):
+            hospital.record.find_patient(self.merged(make, "CANARY-3", "CANARY-1", "CANARY-2"))
+
+    def test_a_patient_of_a_former_number_who_is_another_person_is_a_mismatch(
+        self, hospital: Hospital, make: Resources
+    ) -> None:
+        hospital.store(make.patient())
+        with refused("patient.mismatch"):
+            hospital.record.find_patient(self.merged(make, "CANARY-2", "CANARY-1", sex="male"))
+
+    def test_a_bare_former_number_needs_proof(self, hospital: Hospital, make: Resources) -> None:
+        value = f"CANARY-{make.mark}"
+        hospital.store(make.patient(value=value))
+        with refused("patient.mismatch"):
+            hospital.record.find_patient(self.merged(make, f"{value}-now", value, system=False))
+
+    @pytest.mark.parametrize(("active", "found"), [(False, True), (True, False), (None, False)])
+    def test_of_two_patients_with_one_identifier_the_one_in_use_counts(
+        self, hospital: Hospital, make: Resources, active: bool | None, found: bool
+    ) -> None:
+        old = {} if active is None else {"active": active}
+        hospital.store(make.patient("a", **old), make.patient("b", active=True))
+        if found:
+            assert hospital.record.find_patient(self.by(make))["id"] == f"{make.mark}-b"
+            return
+        with refused("patient.ambiguous"):
+            hospital.record.find_patient(self.by(make))
+
     def test_a_patient_merged_twice_is_ambiguous(self, hospital: Hospital, make: Resources) -> None:
         def link(name: str) -> dict[str, Any]:
             return {"link": [{"type": "replaced-by", "other": {"reference": f"Patient/{make.mark}-{name}"}}]}

@@ -110,6 +110,20 @@ class OrderContract:
         order = an_order(Identifier("CANARY-P", make.system))
         assert hospital.record.find_service_request(order, f"Patient/{make.mark}-b") == f"ServiceRequest/{make.mark}-r"
 
+    @pytest.mark.parametrize(("former", "found"), [("CANARY-1", True), ("CANARY-3", False)])
+    def test_a_request_of_a_patient_with_a_former_number_is_the_survivors(
+        self, hospital: Hospital, make: Resources, patient: str, former: str, found: bool
+    ) -> None:
+        hospital.store(self.request(make, "r", "CANARY-P"))
+        merged = PatientIdentity(former=(Identifier(former, make.system),))
+        order = Order(OrderControl.NEW, merged, placer=Identifier("CANARY-P", make.system))
+        if found:
+            survivor = f"Patient/{make.mark}-b"
+            assert hospital.record.find_service_request(order, survivor) == f"ServiceRequest/{make.mark}-r"
+            return
+        with refused("patient.mismatch"):
+            hospital.record.find_service_request(order, f"Patient/{make.mark}-b")
+
     def test_a_survivors_request_is_not_the_merged_patients(
         self, hospital: Hospital, make: Resources, patient: str
     ) -> None:
@@ -143,6 +157,23 @@ class OrderContract:
         hospital.store(self.study(make, "b", uid))
         with refused("patient.mismatch"):
             hospital.record.find_imaging_study(uid, patient)
+
+    def test_an_imaging_study_of_a_merged_patient_is_the_survivors(
+        self, hospital: Hospital, make: Resources, patient: str
+    ) -> None:
+        uid = f"2.25.{int(make.mark, 16)}"
+        hospital.store(self.study(make, "a", uid))
+        self.merge(hospital, make)
+        assert hospital.record.find_imaging_study(uid, f"Patient/{make.mark}-b") == f"ImagingStudy/{make.mark}-i"
+
+    def test_an_imaging_study_of_a_patient_with_a_former_number_is_the_survivors(
+        self, hospital: Hospital, make: Resources, patient: str
+    ) -> None:
+        uid, former = f"2.25.{int(make.mark, 16)}", [Identifier("CANARY-1", make.system)]
+        hospital.store(self.study(make, "a", uid))
+        assert (
+            hospital.record.find_imaging_study(uid, f"Patient/{make.mark}-b", former) == f"ImagingStudy/{make.mark}-i"
+        )
 
 
 class ContextContract:
