@@ -1,6 +1,6 @@
 """Writes HL7 v2 messages (ER7, HL7 v2.5.1 §2.5-2.7) segment by segment: escapes, time, the usual data types, the character set.
 
-Not by hl7apy 1.3.5: in v2.8 it writes what follows OBR-6 two fields too early, and the `~` between repetitions as `\\R\\`. It checks what
+Not by hl7apy 1.3.5: in v2.8 it writes OBR-18 and what follows two fields too early, and the `~` between repetitions as `\\R\\`. It checks what
 is written here, in the tests.
 """
 
