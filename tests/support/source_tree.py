@@ -13,7 +13,8 @@ PACKAGES = ("fhir_bridge", "hl7_listener", "inference", "mappings")
 SLUG = re.compile(r"[a-z][a-z0-9]*\.[a-z][a-z0-9]*(-[a-z0-9]+)*")
 FILE_NAME = re.compile(r".*\.(csv|css|db|dcm|hl7|html|ini|json|keras|key|log|md|out|png|sh|sql|svg|token|toml|txt|xml)")
 NO_CODES = {
-    "patient.identifiers", "patient.sex",  # elements of the mapping trace
+    "patient.identifiers", "patient.sex", "patient.at", "patient.event", "patient.prior", "period.end",  # elements of traces
+    "hl7apy.v",  # the beginning of a module's name
     "sekmet.cli",  # a module
 }  # fmt: skip
 
