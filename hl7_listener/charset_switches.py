@@ -1,7 +1,7 @@
 """Switches of character set inside a text: `\\Cxxyy\\` and `\\Mxxyyzz\\` (HL7 v2.5.1 §2.7.2; table 0356, "2.3").
 
 A switch holds for the text behind it, up to the next one or the end of its component. A text of a multi-byte set is 7-bit, so it may
-hold any delimiter's byte: it must be closed by a switch, on the same line; one that is not is no switch.
+hold any delimiter's byte: it must be closed by a switch, on the same line, and be text of that set; what is not is no switch.
 """
 
 import functools
@@ -73,12 +73,22 @@ class Switches:
         for switch, following in itertools.zip_longest(found, found[1:]):
             last = following.start() if following else len(raw)
             if switch[1] in _MULTI_BYTE:
-                if following and not _LINE_END.search(raw, switch.end(), last):
+                if following and _is_multi_byte_text(switch[1], raw[switch.end() : last]):
                     runs.append((switch, last))
             else:
                 end = self._end.search(raw, switch.end(), last)
                 runs.append((switch, end.start() if end else last))
         return runs
+
+
+def _is_multi_byte_text(switch: bytes, text: bytes) -> bool:
+    if _LINE_END.search(text):
+        return False
+    try:
+        _decode(switch, text)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _decode(switch: bytes, text: bytes) -> str:

@@ -72,17 +72,35 @@ def test_the_rest_of_the_message_keeps_its_character_set() -> None:
 
 
 @pytest.mark.parametrize(
-    "written", [b"\\M2442\\;3ED", b"\\C2899\\x", b"\\C28\\x", b"\\M2442x", b"C:\\C2842", b"\\M244\\x\\C284\\"]
+    "written",
+    [
+        b"\\M2442\\;3ED",
+        b"\\C2899\\x",
+        b"\\C28\\x",
+        b"\\M2442x",
+        b"C:\\C2842",
+        b"\\M244\\x\\C284\\",
+        b"\\M2442\\\x21\\C2842\\",
+    ],
 )
 def test_what_is_no_switch_stays_as_it_came(written: bytes) -> None:
     """item 21"""
     assert pid(written).value(5) == written.decode()
 
 
+def test_a_switch_that_is_not_closed_swallows_no_field() -> None:
+    """item 21: seen in a public test message"""
+    raw = b"MSH|^~\\&|A\rPID|1||\\M2442\\A||\\M2442\\ABC\\M2842\\|end\r"
+
+    found = Message(raw).segments[1]
+
+    assert [found.value(number) for number in (3, 4, 5, 6)] == ["\\M2442\\A", "", "\\M2442\\ABC\\M2842\\", "end"]
+
+
 def test_bytes_that_do_not_fit_the_set_are_refused() -> None:
-    """item 21"""
+    """item 21: 0xFF is no letter of ISO 8859-7"""
     with pytest.raises(MessageRefused) as caught:
-        pid(b"\\M2442\\\x21\\C2842\\").value(5)
+        pid(b"\\C2D46\\\xff").value(5)
 
     assert (caught.value.code, caught.value.where) == ("hl7v2.charset", "MSH-18")
 
