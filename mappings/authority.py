@@ -60,7 +60,7 @@ class Authorities:
         system = rule.identifier_system if rule else ""
         if not system and _is_oid(identifier.universal_id):
             system = f"urn:oid:{identifier.universal_id}"
-        return replace(identifier, system=system)
+        return replace(identifier, system=system) if system else identifier
 
     def rule_of_system(self, system: str) -> Authority | None:
         """The first rule that names this identifier system: how to write the authority for a receiver of HL7 v2."""

@@ -1,10 +1,11 @@
 """The small parts that our FHIR R4 resources are made of: identifiers, references, codings, times, conditional URLs."""
 
+import hashlib
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
-from uuid import NAMESPACE_URL, uuid5
+from uuid import NAMESPACE_URL
 
 from mappings import code_system
 from mappings.code import Code
@@ -13,6 +14,8 @@ from mappings.order import Identifier
 Json = dict[str, Any]
 
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_PERCENT = {byte: f"%{byte:02X}" for byte in range(256) if byte not in _UNRESERVED}
+_URL_NAMESPACE = NAMESPACE_URL.bytes
 _REFERENCE = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}")
 
 
@@ -64,7 +67,16 @@ def instant(time: datetime) -> str:
 
 def full_url(kind: str, system: str, value: str) -> str:
     """The entry's `urn:uuid:` URL: the same resource of the same report always has the same one (UUID version 5)."""
-    return f"urn:uuid:{uuid5(NAMESPACE_URL, f'{kind}?identifier={system}|{value}')}"
+    return f"urn:uuid:{name_uuid(f'{kind}?identifier={system}|{value}')}"
+
+
+def name_uuid(name: str) -> str:
+    """The UUID version 5 of a name in the namespace of URLs (RFC 4122 §4.3): the same name always has the same one."""
+    digest = bytearray(hashlib.sha1(_URL_NAMESPACE + name.encode(), usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    text = digest.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def condition(system: str, value: str) -> str:
@@ -74,7 +86,7 @@ def condition(system: str, value: str) -> str:
 
 def percent_encoded(text: str) -> str:
     """Text as part of a URL (RFC 3986 §2.1)."""
-    return "".join(chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in text.encode())
+    return text.encode().decode("latin-1").translate(_PERCENT)  # one character a byte
 
 
 def quantity(value: float, unit: str) -> Json:
@@ -89,4 +101,6 @@ def without_empty(elements: Iterable[tuple[str, Any]]) -> Json:
 
 
 def _filled(elements: Json) -> Json:
-    return {name: value for name, value in elements.items() if value not in ("", [], {}, None)}
+    return {
+        name: value for name, value in elements.items() if value or isinstance(value, int | float)
+    }  # 0 and False say something

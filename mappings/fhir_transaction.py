@@ -10,10 +10,11 @@ it deletes goes, and the PUT is guarded by the version that was read.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
-from uuid import NAMESPACE_URL, uuid5
 
-from mappings.fhir_elements import Json, percent_encoded
+from mappings.fhir_elements import Json, name_uuid, percent_encoded
+from mappings.fhir_elements import full_url as elements_full_url
 from mappings.hl7v2_groups import Located
 from mappings.hl7v2_identity import identifier_element
 from mappings.hl7v2_message import NULL
@@ -48,7 +49,7 @@ class Draft:
         """An element from a field: its value; nothing where it is empty; deleted where the sender wrote a null (HL7 v2.5.1 §2.5.3)."""
         if segment is None:
             return
-        if value not in ("", [], {}, None):
+        if value or value is False:
             self.elements[element] = value
         elif segment.segment.value(position) == NULL:
             self.removed.add(element)
@@ -56,11 +57,12 @@ class Draft:
             rule = "a null: deleted"
         elif not rule:
             return
-        self._trace.note(f"{self._name}.{element}", segment.where(position) + (f": {rule}" if rule else ""))
+        if self._trace.wanted:
+            self._trace.note(f"{self._name}.{element}", segment.where(position) + (f": {rule}" if rule else ""))
 
     def put(self, element: str, value: Any, source: str = "") -> None:
         """An element that the mapping itself decides."""
-        if value in ("", [], {}, None):
+        if not value and value is not False:
             return
         self.elements[element] = value
         if source:
@@ -166,7 +168,7 @@ class Transaction:
         url = f"{resource['resourceType']}/{resource['id']}"
         request = {"method": "PUT", "url": url}
         self._entries[url] = {
-            "fullUrl": f"urn:uuid:{uuid5(NAMESPACE_URL, url)}",
+            "fullUrl": f"urn:uuid:{name_uuid(url)}",
             "resource": resource,
             "request": request,
         }
@@ -216,15 +218,18 @@ class Transaction:
 
 def full_url(kind: str, identifier: Identifier) -> str:
     """The entry's `urn:uuid:`: the same resource always has the same one."""
-    return f"urn:uuid:{uuid5(NAMESPACE_URL, f'{kind}?identifier={identifier.system}|{identifier.value}')}"
+    return elements_full_url(kind, identifier.system, identifier.value)
 
 
 def search_of(kind: str, identifiers: Iterable[Identifier]) -> str:
     """`Kind?identifier=a|1,b|2`: the resource that has one of these (R4 §3.1.1.4.17: a comma is OR)."""
-    tokens = (
-        percent_encoded(f"{_escaped(identifier.system)}|{_escaped(identifier.value)}") for identifier in identifiers
-    )
+    tokens = [_encoded_system(one.system) + percent_encoded(_escaped(one.value)) for one in identifiers]
     return f"{kind}?identifier={','.join(tokens)}"
+
+
+@lru_cache(maxsize=1024)
+def _encoded_system(system: str) -> str:
+    return percent_encoded(f"{_escaped(system)}|")
 
 
 def searches(bundle: Json) -> tuple[str, ...]:

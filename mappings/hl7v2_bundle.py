@@ -25,6 +25,7 @@ from mappings.hl7v2_to_provenance import add_provenance
 from mappings.hl7v2_to_service_request import REPLACED, OrderSurroundings, add_order
 from mappings.order import Identifier
 from mappings.refusal import MappingRefused
+from mappings.trace import Trace
 
 PERSON_EVENTS = frozenset({"A01", "A04", "A05", "A08", "A28", "A31"})
 """ADT events that bring the patient as he is now: the Patient is replaced."""
@@ -46,7 +47,7 @@ class Converted:
 
 def bundle_from(message: MessageView, policy: SenderPolicy, known: Mapping[str, Json] | None = None) -> Json:
     """The transaction for a message. `known`: what the server has, by `fhir_transaction.searches`. Raises as `convert` does."""
-    return convert(message, policy, known).bundle
+    return _converted(Conversion(message, policy, Transaction(known), Trace(wanted=False)))
 
 
 def convert(message: MessageView, policy: SenderPolicy, known: Mapping[str, Json] | None = None) -> Converted:
@@ -56,7 +57,11 @@ def convert(message: MessageView, policy: SenderPolicy, known: Mapping[str, Json
     `bundle.header-missing`, `bundle.merge-with-itself`, `bundle.account-missing`, `bundle.visit-missing`, and what
     `hl7v2_order.orders_from` and `hl7v2_patient.patient_changes_from` raise.
     """
-    conversion = Conversion(message, policy, Transaction(known))
+    conversion = Conversion(message, policy, Transaction(known), Trace())
+    return Converted(_converted(conversion), conversion.trace.lines())
+
+
+def _converted(conversion: Conversion) -> Json:
     code, event = _type(conversion)
     if (code, event) in ORDER_EVENTS:
         _add_orders(conversion)
@@ -66,7 +71,7 @@ def convert(message: MessageView, policy: SenderPolicy, known: Mapping[str, Json
     else:
         raise MappingRefused("bundle.type-unsupported", "MSH^1^9", "no FHIR mapping for this message type or event")
     add_provenance(conversion)
-    return Converted(conversion.transaction.bundle(), conversion.trace.lines())
+    return conversion.transaction.bundle()
 
 
 def _type(conversion: Conversion) -> tuple[str, str]:

@@ -2,9 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import tzinfo
-from functools import cached_property
 
 from mappings.fhir_elements import Json
 from mappings.fhir_transaction import Draft, Transaction
@@ -19,41 +17,28 @@ from mappings.refusal import MappingRefused
 from mappings.trace import Trace
 
 
-@dataclass
 class Conversion:
-    """One message on its way to a transaction."""
+    """One message on its way to a transaction: its segments with their places, its header, and how its values are read.
 
-    message: MessageView
-    policy: SenderPolicy
-    transaction: Transaction
-    trace: Trace = field(default_factory=Trace)
+    `zone` holds for times without an offset: MSH-7's offset, else the sender's zone; never this machine's. `scope` says where numbers
+    without an authority come from. Raises MappingRefused `bundle.header-missing`.
+    """
 
-    @cached_property
-    def segments(self) -> tuple[Located, ...]:
-        """The segments with their places."""
+    __slots__ = ("header", "message", "policy", "scope", "segments", "trace", "transaction", "zone")
+
+    def __init__(self, message: MessageView, policy: SenderPolicy, transaction: Transaction, trace: Trace) -> None:
+        self.message, self.policy, self.transaction, self.trace = message, policy, transaction, trace
         counts: Counter[str] = Counter()
-        found = []
-        for segment in self.message.segments:
+        segments = []
+        for segment in message.segments:
             counts[segment.name] += 1
-            found.append(Located(segment, counts[segment.name]))
-        return tuple(found)
-
-    @cached_property
-    def header(self) -> Located:
-        """MSH."""
-        if not self.segments or self.segments[0].name != "MSH":
+            segments.append(Located(segment, counts[segment.name]))
+        self.segments = tuple(segments)
+        if not segments or segments[0].name != "MSH":
             raise MappingRefused("bundle.header-missing", "MSH^1", "a message begins with MSH")
-        return self.segments[0]
-
-    @cached_property
-    def zone(self) -> tzinfo:
-        """The zone of times without an offset: MSH-7's offset, else the sender's zone; never this machine's."""
-        return zone_of(self.message, self.policy)
-
-    @cached_property
-    def scope(self) -> Scope:
-        """Where numbers without an authority come from."""
-        return Scope(self.header.text(4) or self.header.text(3))
+        self.header = segments[0]
+        self.zone: tzinfo = zone_of(message, policy)
+        self.scope = Scope(self.header.text(4) or self.header.text(3))
 
     def resolved(
         self, value: str, kind: str, type_: str = "", namespace: str = "", universal_id: str = ""

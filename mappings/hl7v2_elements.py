@@ -68,6 +68,8 @@ def coded_concept(segment: Located, position: int, authorities: Authorities, rep
 
     A coding system is named by table 0396, by a rule of the site, or is an HL7 table; else the code stays without a system.
     """
+    if segment.segment.repetitions(position) < repetition:
+        return {}
     codings = []
     for first in (1, 4):
         code = segment.text(position, first, repetition=repetition)

@@ -5,12 +5,12 @@ number of two authorities is two patients. So an identifier without a system get
 and a thing without a number (an allergy, a visit) one made of what it is.
 """
 
-from dataclasses import dataclass, replace
-from uuid import NAMESPACE_URL, uuid5
+from dataclasses import dataclass
+from functools import lru_cache
 
 from mappings import code_system
 from mappings.code_table import load
-from mappings.fhir_elements import Json, percent_encoded, without_empty
+from mappings.fhir_elements import Json, name_uuid, percent_encoded
 from mappings.order import Identifier
 
 
@@ -28,20 +28,30 @@ class Scope:
         if identifier.system:
             return identifier
         authority = identifier.namespace or identifier.universal_id or self.sender
-        parts = [code_system.OWN_HL7V2, kind, percent_encoded(authority)]
-        return replace(identifier, system=":".join(part for part in parts if part))
+        system = _own_system(kind, authority)
+        return Identifier(identifier.value, system, identifier.type, identifier.namespace, identifier.universal_id)
+
+
+@lru_cache(maxsize=1024)
+def _own_system(kind: str, authority: str) -> str:
+    named = f":{percent_encoded(authority)}" if authority else ""
+    return f"{code_system.OWN_HL7V2}:{kind}{named}"
 
 
 def derived(kind: str, *parts: str) -> Identifier:
     """The identifier of a thing that has no number: a UUID version 5 of what it is. The same thing always gets the same one."""
     text = "|".join((kind, *(part.replace("|", "%7C") for part in parts)))
-    return Identifier(str(uuid5(NAMESPACE_URL, text)), system=f"{code_system.OWN_HL7V2}:{kind}")
+    return Identifier(name_uuid(text), system=f"{code_system.OWN_HL7V2}:{kind}")
 
 
 def identifier_element(identifier: Identifier) -> Json:
     """A FHIR Identifier; its type is coded where table 0203 has the code (identifier_types.csv), else it stands as text."""
-    kind: Json = {}
+    element: Json = {}
     if identifier.type:
         known = load("identifier_types").target(identifier.type.upper(), code_system.IDENTIFIER_TYPE)
-        kind = {"coding": [{"system": known.system, "code": known.code}]} if known else {"text": identifier.type}
-    return without_empty((("type", kind), ("system", identifier.system), ("value", identifier.value)))
+        coding = {"coding": [{"system": known.system, "code": known.code}]} if known else {"text": identifier.type}
+        element["type"] = coding
+    if identifier.system:
+        element["system"] = identifier.system
+    element["value"] = identifier.value
+    return element

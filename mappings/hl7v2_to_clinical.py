@@ -18,6 +18,7 @@ _ACTIVE = concept(Code("active", code_system.ALLERGY_CLINICAL))
 _ENTERED_IN_ERROR = concept(Code("entered-in-error", code_system.CONDITION_VERIFICATION))
 _ENCOUNTER_DIAGNOSIS = concept(Code("encounter-diagnosis", code_system.CONDITION_CATEGORY))
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)")
+_COMPARATORS = frozenset({"<", "<=", ">=", ">"})
 _CODED = frozenset({"CE", "CWE", "CNE", "CF", "IS", "ID"})
 _TIMES = frozenset({"TS", "DTM", "DT"})
 
@@ -129,6 +130,11 @@ def _value(conversion: Conversion, segment: Located) -> tuple[str, object]:
     words = free_text(segment, 5)
     if kind == "NM" and _DECIMAL.fullmatch(words):
         return "valueQuantity", _quantity(conversion, segment, words)
+    if kind == "SN" and _DECIMAL.fullmatch(segment.text(5, 2)) and not segment.text(5, 3):
+        quantity = _quantity(conversion, segment, segment.text(5, 2))
+        comparator = segment.text(5)
+        if not comparator or comparator in _COMPARATORS:
+            return "valueQuantity", quantity | ({"comparator": comparator} if comparator else {})
     if kind in _CODED and segment.segment.repetitions(5) == 1:
         return "valueCodeableConcept", coded_concept(segment, 5, conversion.policy.authorities)
     if kind in _TIMES and (moment := date_time(words, conversion.zone)):

@@ -8,6 +8,7 @@ from mappings.code_table import load
 from mappings.fhir_elements import Json, coding, without_empty
 from mappings.fhir_transaction import Draft
 from mappings.hl7v2_conversion import Conversion
+from mappings.hl7v2_datatypes import timestamp
 from mappings.hl7v2_elements import coded_concept, date_time
 from mappings.hl7v2_groups import Located
 from mappings.hl7v2_identity import derived, identifier_element
@@ -65,11 +66,9 @@ def encounter_draft(conversion: Conversion, visit: Visit, patient: WrittenPatien
     draft.take("type", pv1, 4, [admission_type] if admission_type else [])
     draft.take("serviceType", pv1, 10, coded_concept(pv1, 10, authorities))
     draft.take("participant", pv1, 7, _participants(conversion, pv1))
-    started, ended = date_time(pv1.text(44), conversion.zone), date_time(pv1.text(45), conversion.zone)
     if event == "A13":
         draft.removed.add("period.end")
-        ended = ""
-    draft.take("period", pv1, 44 if started else 45, without_empty((("start", started), ("end", ended))))
+    draft.take("period", pv1, 44 if pv1.text(44) else 45, _period(conversion, pv1, event))
     draft.take("hospitalization", pv1, 14, _hospitalization(conversion, pv1))
     draft.take("location", pv1, 3, _locations(pv1))
     if visit.pv2:
@@ -77,6 +76,18 @@ def encounter_draft(conversion: Conversion, visit: Visit, patient: WrittenPatien
         draft.take("reasonCode", visit.pv2, 3, [reason] if reason else [])
         draft.take("priority", visit.pv2, 25, coded_concept(visit.pv2, 25, authorities))
     return draft
+
+
+def _period(conversion: Conversion, pv1: Located, event: str) -> Json:
+    """PV1-44 to PV1-45; a cancelled discharge has no end, and an end before the start is none (R4 per-1)."""
+    start, end = date_time(pv1.text(44), conversion.zone), date_time(pv1.text(45), conversion.zone)
+    first, last = timestamp(pv1.text(44), conversion.zone), timestamp(pv1.text(45), conversion.zone)
+    if event == "A13":
+        end = ""
+    elif first and last and last < first:
+        conversion.trace.note("Encounter.period", f"{pv1.where(45)}: before {pv1.where(44)}: left out")
+        end = ""
+    return without_empty((("start", start), ("end", end)))
 
 
 def _status(pv1: Located, event: str) -> tuple[str, str]:
@@ -112,6 +123,8 @@ def _locations(pv1: Located) -> list[Json]:
     active = "planned" if pv1.text(2).upper() == "P" else "active"
     found = []
     for position, status in ((3, active), (6, "completed")):
+        if not pv1.segment.repetitions(position):
+            continue
         words = ", ".join(part for component in _LOCATION_PARTS if (part := pv1.text(position, component)))
         if words:
             found.append({"location": {"display": words}, "status": status})

@@ -4,11 +4,9 @@ It is found again by MSH-3, MSH-4 and MSH-10, and holds no MSH-7 where another t
 stamps it anew, and that must change nothing.
 """
 
-from uuid import NAMESPACE_URL, uuid5
-
 from mappings import code_system
 from mappings.code import Code
-from mappings.fhir_elements import Json, concept, without_empty
+from mappings.fhir_elements import Json, concept, name_uuid, without_empty
 from mappings.hl7v2_conversion import Conversion
 from mappings.hl7v2_elements import instant_of
 from mappings.hl7v2_identity import identifier_element
@@ -33,7 +31,7 @@ def add_provenance(conversion: Conversion) -> None:
         without_empty(
             (
                 ("resourceType", "Provenance"),
-                ("id", f"hl7v2-{uuid5(NAMESPACE_URL, key)}"),
+                ("id", f"hl7v2-{name_uuid(key)}"),
                 ("target", targets),
                 ("recorded", recorded),
                 ("activity", _activity(conversion)),

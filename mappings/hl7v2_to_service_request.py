@@ -30,6 +30,9 @@ from mappings.trace import Trace
 _STATUS_REASON = "http://hl7.org/fhir/StructureDefinition/request-statusReason"
 _IMAGING = concept(Code("363679005", code_system.SNOMED_CT, "Imaging"))
 _CLINICAL_INFORMATION = concept(Code("55752-0", code_system.LOINC, "Clinical information"))
+_PROCEDURE, _STEP = "requested-procedure-id", "scheduled-procedure-step-id"
+_KINDS = {kind: concept(own_code(kind)) for kind in (_PROCEDURE, _STEP)}
+_KIND_SOURCES = (("IPC", 2, _PROCEDURE), ("OBR", 19, _PROCEDURE), ("IPC", 4, _STEP), ("OBR", 20, _STEP))
 _ENDED = frozenset({"revoked", "entered-in-error"})
 REPLACED = frozenset({"RP", "RQ", "RU"})
 """The codes of ORC-1 that say: this order is replaced by the RO that follows."""
@@ -146,16 +149,11 @@ def _identifiers(conversion: Conversion, group: OrderGroup, numbers: Numbers) ->
         if number
     ]
     sources = conversion.policy.accession_sources
-    for name, position, kind in (
-        ("IPC", 2, "requested-procedure-id"),
-        ("OBR", 19, "requested-procedure-id"),
-        ("IPC", 4, "scheduled-procedure-step-id"),
-        ("OBR", 20, "scheduled-procedure-step-id"),
-    ):
+    for name, position, kind in _KIND_SOURCES:
         for segment in group.named(name):
             number = conversion.entity(segment, position, kind)
             if number and f"{name}-{position}" not in sources:
-                element = {"type": concept(own_code(kind)), **identifier_element(number)}
+                element = {"type": _KINDS[kind], **identifier_element(number)}
                 if element not in found:
                     found.append(element)
                     conversion.trace.note("ServiceRequest.identifier", f"{segment.where(position)}: {kind}")
@@ -187,7 +185,8 @@ def _occurrence(draft: Draft, group: OrderGroup, zone: tzinfo) -> None:
     sources = (("TQ1", 7, 1), ("ORC", 7, 4), ("OBR", 27, 4), ("OBR", 36, 1), ("OBR", 6, 1))
     for name, position, component in sources:
         for segment in group.named(name):
-            if moment := date_time(segment.text(position, component), zone):
+            written = segment.text(position, component)
+            if written and (moment := date_time(written, zone)):
                 draft.take("occurrenceDateTime", segment, position, moment)
                 return
 

@@ -310,6 +310,38 @@ def test_a_cancelled_discharge_opens_the_visit_again() -> None:
     assert (visit["status"], visit["period"]) == ("in-progress", {"start": "2026-01-01"})
 
 
+def test_a_visit_does_not_end_before_it_starts() -> None:
+    """R4 per-1"""
+    visit = only(adt("A08", PID, segment("PV1", f2="I", f19="V1", f44="20260102", f45="20260101")), "Encounter")
+
+    assert visit["period"] == {"start": "2026-01-02"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "stated", "element", "value"),
+    [
+        ("NM", "5.1", "valueQuantity", {"value": 5.1, "unit": "mmol/L"}),
+        ("SN", "<^28", "valueQuantity", {"value": 28, "unit": "mmol/L", "comparator": "<"}),
+        ("SN", "^1^:^128", "valueString", "^1^:^128"),
+        ("NM", "many", "valueString", "many"),
+        ("CE", "N^No^L", "valueCodeableConcept", {"coding": [{"code": "N", "display": "No"}]}),
+        ("DT", "20260102", "valueDateTime", "2026-01-02"),
+        ("TX", "a^b&c~d", "valueString", "a^b&c\nd"),
+    ],
+)
+def test_an_observation_of_an_order_keeps_its_value(kind: str, stated: str, element: str, value: object) -> None:
+    """item 22: separators that are part of a text do not cut it."""
+    found = only(order(PID, "ORC|NW|P1", "OBR|1", f"OBX|1|{kind}|1^A^L||{stated}|mmol/L|||||F"), "Observation")
+
+    assert found[element] == value
+
+
+def test_where_on_the_body() -> None:
+    request = only(order(PID, "ORC|NW|P1", segment("OBR", f4="X^Y^L", f15="^^^CHEST&Thorax")), "ServiceRequest")
+
+    assert request["bodySite"] == [{"text": "Thorax"}]
+
+
 def test_only_events_about_the_person_replace_the_patient() -> None:
     methods = {
         event: entries(adt(event, PID), "Patient")[0]["request"]["method"] for event in ("A01", "A31", "A02", "A11")
