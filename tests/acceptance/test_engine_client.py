@@ -32,6 +32,13 @@ def test_hapi_takes_our_answers_to_every_version_over_one_connection(neighbours:
     assert {event["connections"] for events in sent.values() for event in events} == {1}
 
 
+def test_hapi_takes_an_answer_whose_type_is_ack_alone(neighbours: Neighbours, tmp_path: Path) -> None:
+    """8a: an ACK that both take: MSH-9 `ACK`, `ACK^O01`, `ACK^O01^ACK`."""
+    messages = {"order": NeighbourOrder(application="SHORT").bytes()}
+    (event,) = hapi_sends(tmp_path / "hapi", neighbours.bridge.process.mllp, messages)["order"]
+    assert (event.get("msa1"), event.get("msa2_match"), event.get("ack_msh9")) == ("AA", True, "ACK")
+
+
 def content(order: NeighbourOrder) -> bytes:
     """A cancel that names no order is what we answer with AE."""
     whole = order.bytes()

@@ -20,6 +20,8 @@ SENDERS = {
     "senders.enhanced.reply_to": "engine",
     "senders.responses.application": "RESPONSES",
     "senders.responses.order_responses": "true",
+    "senders.short.application": "SHORT",
+    "senders.short.acknowledgement_type": "short",
     "senders.western.application": "WESTERN",
     "senders.western.charset": "cp1252",
 }
