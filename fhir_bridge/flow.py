@@ -213,12 +213,10 @@ STEPS: dict[Stage, Step] = {
 
 
 def _patient_of_now(job: Job, kit: Kit) -> Resource:
-    """The patient as the FHIR server knows him now; where that is not who the images were fetched for, they must fit him as well."""
+    """The patient as the order and the FHIR server name him now. Whoever that is, the images must still be his."""
     patient = kit.record.find_patient(job.order.patient)
-    before = encoding.load(ClinicalContext, kit.read(job, Stage.CONTEXT)).patient
-    if patient["id"] != before["id"] or job.order.patient.former:
-        raw = encoding.load(RawStudy, kit.read(job, Stage.STUDY))
-        require_match(read_identity(raw.files), job.order, patient, raw.study_instance_uid)
+    raw = encoding.load(RawStudy, kit.read(job, Stage.STUDY))
+    require_match(read_identity(raw.files), job.order, patient, raw.study_instance_uid)
     return patient
 
 
