@@ -74,6 +74,22 @@ def test_the_patient_id_may_come_from_either_source(order: Order, patient: Resou
     assert wrong(order=order, patient=patient) == ()
 
 
+# item 32: the PACS still has the number of before the merge; birth date and sex must agree all the same
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (IMAGE, ()),
+        (replace(IMAGE, patient_id="CANARY-3"), ("PatientID",)),
+        (replace(IMAGE, birth_date=date(2018, 1, 1)), ("PatientBirthDate",)),
+        (replace(IMAGE, sex="male"), ("PatientSex",)),
+    ],
+)
+def test_images_may_bear_a_former_number_of_the_patient(image: ImageIdentity, expected: tuple[str, ...]) -> None:
+    order = an_order("CANARY-2")
+    merged = replace(order, patient=replace(order.patient, former=(Identifier("CANARY-1"),)))
+    assert wrong([image], merged, PATIENT | {"identifier": [{"value": "CANARY-2"}]}) == expected
+
+
 @pytest.mark.parametrize("patient", [{}, {"identifier": [{"system": "urn:x"}]}, {"identifier": [{"value": ""}]}])
 def test_an_image_without_patient_id_fits_nobody(patient: Resource) -> None:
     assert wrong([replace(IMAGE, patient_id="")], an_order(""), patient) == ("PatientID",)
