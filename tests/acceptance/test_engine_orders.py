@@ -182,6 +182,18 @@ def test_the_application_acknowledgement_of_enhanced_mode_comes_by_its_own_way(n
     assert (following["msa1"], following["msa2_match"]) == ("AA", True)
 
 
+def test_a_batch_in_one_block_has_one_answer(neighbours: Neighbours) -> None:
+    """8a: a second answer is taken for the answer to the next message: so a batch is answered by one batch."""
+    orders = [NeighbourOrder(), NeighbourOrder()]
+    content = b"".join((b"BHS|^~\\&|RIS|HOSP\r", *(order.bytes() for order in orders), b"BTS|2\r"))
+    event = neighbours.engine.send("batch", content)
+    answer = neighbours.engine.answer_to("batch")
+    following = neighbours.engine.send("after-batch", NeighbourOrder().bytes())
+    assert (event["accepted"], following["msa1"], following["msa2_match"]) == (True, "AA", True)
+    assert [segment[:3] for segment in answer.split(b"\r")[:-1]] == [b"BHS", b"MSH", b"MSA", b"MSH", b"MSA", b"BTS"]
+    assert [neighbours.jobs_of(order) for order in orders] == [1, 1]
+
+
 def test_a_large_order_is_answered_in_time_and_kept_as_it_came(neighbours: Neighbours) -> None:
     """8a: no answer in time: Camel waits 15 s for the first byte; senders frame in one write, up to 20 MB were tried."""
     order = NeighbourOrder(extra=("NTE|1||" + "x" * 8_000_000,))
