@@ -1,5 +1,6 @@
 """Converted messages on real HAPI FHIR: accepted, and the same message again changes nothing."""
 
+import json
 import re
 import uuid
 from collections.abc import Iterator
@@ -8,8 +9,10 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
+from click.testing import CliRunner
 
 from fhir_bridge.adapters.fhir_client import FhirClient
+from fhir_bridge.cli.convert import convert
 from fhir_bridge.errors import Refused
 from fhir_bridge.practice.fhir_peer import FhirPeer
 from hl7_listener.message import Message
@@ -148,6 +151,28 @@ def test_an_update_over_what_is_there_leaves_what_it_does_not_say(hospital: Hosp
     )
     assert "birthDate" not in patient
     assert patient["meta"]["versionId"] == "2"
+
+
+@pytest.mark.prints_identifiers
+def test_convert_asks_the_server_what_it_has(hapi: FhirPeer, hospital: Hospital, tmp_path: Path) -> None:
+    hospital.take(adt("A04", "PID|1||CANARY-1^^^HOSP^MR||CANARY^ZEBRA||20210704|F"))
+    file = tmp_path / "update.hl7"
+    file.write_bytes(hospital.message(adt("A08", "PID|1||CANARY-1^^^HOSP^MR||CANARY^NEW")).raw)
+    settings = (
+        "--set",
+        f"fhir.base_url={hapi.base_url}",
+        "--set",
+        f"authority.HOSP{hospital.token}.oid={hospital.oid}",
+    )
+
+    done = CliRunner().invoke(
+        convert, [str(file), "--present", "--json", "--data-dir", str(tmp_path / "data"), *settings]
+    )
+
+    (entry,) = [found for found in json.loads(done.output)["entry"] if found["resource"]["resourceType"] == "Patient"]
+    there = hospital.patient("CANARY-1")
+    assert entry["request"] == {"method": "PUT", "url": f"Patient/{there['id']}", "ifMatch": 'W/"1"'}
+    assert (entry["resource"]["birthDate"], entry["resource"]["name"][0]["given"]) == ("2021-07-04", ["NEW"])
 
 
 def test_a_discharge_that_is_cancelled_leaves_the_visit_open(hospital: Hospital) -> None:
