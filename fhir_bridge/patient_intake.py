@@ -160,6 +160,7 @@ def _merge_number(taking: _Taking, former: Identifier, survivor: Identifier, kno
         taking.warn(STALE_MERGE)
         return
     (alias,) = ledger.aliases_of([former])
+    only_here = _authorities(former, ledger.orders_of_patient([bare(former)])) <= {authority(former)}
     for each in known:
         patient = each.order.patient
         alike = same_person(patient, taking.change.patient)
@@ -168,7 +169,7 @@ def _merge_number(taking: _Taking, former: Identifier, survivor: Identifier, kno
         old = [n for n in (former, *elsewhere) if among(n, patient.identifiers)]
         if old and among(former, (*patient.identifiers, *patient.former)) and (authority(former) or alike):
             _renumber(taking, each, old[0], alias.survivor, keep=old[0] is former)
-        elif unsaid and alike and len(_authorities(former, known)) == 1:
+        elif unsaid and alike and only_here:
             _renumber(taking, each, unsaid[0], bare(alias.survivor))
         elif unsaid or among(former, patient.identifiers):
             taking.warn(AMBIGUOUS, each)

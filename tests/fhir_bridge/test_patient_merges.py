@@ -244,11 +244,18 @@ def test_bare_numbers_are_merged_only_where_the_person_is_the_same(
 def test_an_order_under_a_bare_number_follows_only_where_the_person_is_the_same(
     desk: PatientDesk, birth: str, numbers: tuple[list[str], list[str]]
 ) -> None:
-    job = desk.accept(an_order(patient=bare("CANARY-1")))
-    other = desk.accept(an_order("2"))  # the number is known from one authority
+    job, other = desk.accept(an_order(patient=bare("CANARY-1"))), desk.accept(an_order("2"))
     desk.adt(merge("CANARY-2", "CANARY-1", birth=birth))
     assert (desk.numbers(job), desk.numbers(other)) == (numbers, (["2"], ["1"]))
     assert [n.system for n in desk.patient(job).identifiers] == [""]
+
+
+# item 28, item 32: two authorities have given this number
+def test_an_order_under_a_bare_number_of_two_patients_does_not_follow(desk: PatientDesk) -> None:
+    job = desk.accept(an_order(patient=bare("CANARY-1")))
+    desk.accept(an_order("2", patient=patient_of_the_clinic()))
+    taken = desk.adt(merge("CANARY-2", "CANARY-1"))
+    assert (desk.numbers(job), taken) == ((["1"], []), PatientTaken((job,), ("patient.merge-ambiguous",)))
 
 
 # item 32: one patient's jobs run one after the other, under whichever number they came
