@@ -66,13 +66,17 @@ class Bridge:
         self.fhir.transaction({"resourceType": "Bundle", "type": "transaction", "entry": entries})
 
     def send(self, story: Story, control: str = "NW", changes: Mapping[bytes, bytes] | None = None) -> str:
-        """The order by HL7 v2; `changes` are made in the finished message. Returns MSA-1."""
+        """The order by HL7 v2; `changes` are made in the finished message. Returns MSA-1, once a message that was taken had its effect."""
         known = control if control == "CA" else "NW"  # the practice hospital's RIS has no other
         message = order_message(story, known, self.ris.next_control_id(), datetime.now(UTC))
         for old, new in {f"ORC|{known}|".encode(): f"ORC|{control}|".encode(), **(changes or {})}.items():
             assert old in message
             message = message.replace(old, new)
-        return self.ris.send(message)
+        before = self.store.intake_position()
+        answer = self.ris.send(message)
+        if answer == "AA":
+            until(lambda: self.store.intake_position() > before, f"{story.name}: the effect of {control}")
+        return answer
 
     def jobs_of(self, story: Story) -> tuple[Job, ...]:
         return tuple(job for job in self.store.jobs() if job.order.placer and job.order.placer.value == story.placer)
