@@ -186,7 +186,7 @@ def _visit(segments: list[Located]) -> Visit | None:
 
 
 def _add_allergies(conversion: Conversion, segments: list[Located], patient: WrittenPatient, writing: Writing) -> None:
-    for segment in segments:
+    for segment in segments if "AL1" in conversion.named else ():
         if segment.name == "AL1":
             add_allergy(conversion, segment, patient, writing)
 
@@ -199,7 +199,7 @@ def _add_diagnoses(
     encounter: str,
     writing: Writing,
 ) -> None:
-    for segment in segments:
+    for segment in segments if "DG1" in conversion.named else ():
         if segment.name == "DG1":
             add_condition(conversion, segment, patient, of, encounter, writing)
 

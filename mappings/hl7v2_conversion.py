@@ -1,6 +1,5 @@
 """What the conversion of one message carries from segment to segment, and the parts that several resources share."""
 
-from collections import Counter
 from collections.abc import Sequence
 from datetime import tzinfo
 
@@ -24,19 +23,20 @@ class Conversion:
     without an authority come from. Raises MappingRefused `bundle.header-missing`.
     """
 
-    __slots__ = ("header", "message", "policy", "scope", "segments", "trace", "transaction", "zone")
+    __slots__ = ("header", "message", "named", "policy", "scope", "segments", "trace", "transaction", "zone")
 
     def __init__(self, message: MessageView, policy: SenderPolicy, transaction: Transaction, trace: Trace) -> None:
         self.message, self.policy, self.transaction, self.trace = message, policy, transaction, trace
-        counts: Counter[str] = Counter()
-        segments = []
+        self.segments: list[Located] = []
+        self.named: dict[str, list[Located]] = {}
         for segment in message.segments:
-            counts[segment.name] += 1
-            segments.append(Located(segment, counts[segment.name]))
-        self.segments = tuple(segments)
-        if not segments or segments[0].name != "MSH":
+            alike = self.named.setdefault(segment.name, [])
+            located = Located(segment, len(alike) + 1)
+            alike.append(located)
+            self.segments.append(located)
+        if not self.segments or self.segments[0].name != "MSH":
             raise MappingRefused("bundle.header-missing", "MSH^1", "a message begins with MSH")
-        self.header = segments[0]
+        self.header = self.segments[0]
         self.zone: tzinfo = zone_of(message, policy)
         self.scope = Scope(self.header.text(4) or self.header.text(3))
 

@@ -51,8 +51,8 @@ def add_provenance(conversion: Conversion) -> None:
 def _recorded(conversion: Conversion) -> str:
     """EVN-2, else ORC-9, else MSH-7, as an instant."""
     for name, position in _TIMES:
-        for segment in conversion.segments:
-            if segment.name == name and (moment := instant_of(segment.text(position), conversion.zone)):
+        for segment in conversion.named.get(name, ()):
+            if moment := instant_of(segment.text(position), conversion.zone):
                 conversion.trace.note("Provenance.recorded", segment.where(position))
                 return moment
     return ""

@@ -1,4 +1,4 @@
-"""An order group as ServiceRequest and ImagingStudy (v2-to-FHIR guide, segment maps ORC, OBR, TQ1; IPC and ZDS are ours).
+"""An order group as ServiceRequest, and what hangs on it (v2-to-FHIR guide, segment maps ORC, OBR, TQ1; IPC and ZDS are ours).
 
 What it does to the order on the server is decided by ORC-1 (order_control_write.csv): a new order is created unless it is there, a
 change replaces it, and a mere event replaces it where the message brings the whole order, else only its status.
@@ -6,12 +6,11 @@ change replaces it, and a mere event replaces it where the message brings the wh
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import tzinfo
 
 from mappings import code_system
 from mappings.code import Code
 from mappings.code_table import load
-from mappings.fhir_elements import Json, coding, concept, dicom_uid, own_code
+from mappings.fhir_elements import Json, coding, concept, own_code
 from mappings.fhir_transaction import Draft
 from mappings.hl7v2_conversion import Conversion
 from mappings.hl7v2_elements import coded_concept, date_time, free_text, repetitions
@@ -22,6 +21,7 @@ from mappings.hl7v2_order_control import code_of
 from mappings.hl7v2_order_identity import Numbers
 from mappings.hl7v2_order_keys import SenderPolicy
 from mappings.hl7v2_to_clinical import add_condition, add_observation, notes_of
+from mappings.hl7v2_to_imaging_study import add_study
 from mappings.hl7v2_to_patient import Writing, WrittenPatient
 from mappings.order import Identifier
 from mappings.refusal import MappingRefused
@@ -70,7 +70,8 @@ def add_order(
     send = conversion.transaction.replaced if writing == "replaced" else conversion.transaction.ensured
     reference = send(draft, numbers.identity)
     if numbers.study_instance_uid and status not in _ENDED:
-        _add_study(conversion, group, numbers, around, reference)
+        modalities = _modalities(group, None, conversion)
+        add_study(conversion, numbers, modalities, around.patient, around.encounter, reference)
     return {"reference": reference}
 
 
@@ -113,7 +114,7 @@ def _status(draft: Draft, group: OrderGroup, control: str, write: str) -> str:
 def _request(
     draft: Draft, conversion: Conversion, group: OrderGroup, numbers: Numbers, around: OrderSurroundings
 ) -> None:
-    authorities, zone = conversion.policy.authorities, conversion.zone
+    authorities = conversion.policy.authorities
     draft.put("identifier", _identifiers(conversion, group, numbers))
     draft.put("intent", "order", "an order message")
     draft.put("subject", {"reference": around.patient.reference})
@@ -131,7 +132,7 @@ def _request(
         draft.put("priority", priority.value, source)
     draft.put("replaces", list(around.replaces), "the orders before it, which are replaced")
     _requester(draft, conversion, group)
-    _occurrence(draft, group, zone)
+    _occurrence(draft, conversion, group)
     if group.obr:
         draft.take("code", group.obr, 4, coded_concept(group.obr, 4, authorities))
         reasons = (coded_concept(group.obr, 31, authorities, number) for number in repetitions(group.obr, 31))
@@ -150,7 +151,7 @@ def _identifiers(conversion: Conversion, group: OrderGroup, numbers: Numbers) ->
     ]
     sources = conversion.policy.accession_sources
     for name, position, kind in _KIND_SOURCES:
-        for segment in group.named(name):
+        for segment in _those(conversion, group, name):
             number = conversion.entity(segment, position, kind)
             if number and f"{name}-{position}" not in sources:
                 element = {"type": _KINDS[kind], **identifier_element(number)}
@@ -180,13 +181,18 @@ def _requester(draft: Draft, conversion: Conversion, group: OrderGroup) -> None:
             return
 
 
-def _occurrence(draft: Draft, group: OrderGroup, zone: tzinfo) -> None:
+def _those(conversion: Conversion, group: OrderGroup, name: str) -> Sequence[Located]:
+    """The group's segments of this name; most messages have none of most."""
+    return group.named(name) if name in conversion.named else ()
+
+
+def _occurrence(draft: Draft, conversion: Conversion, group: OrderGroup) -> None:
     """TQ1-7, else ORC-7.4, else OBR-27.4, else OBR-36, else OBR-6."""
     sources = (("TQ1", 7, 1), ("ORC", 7, 4), ("OBR", 27, 4), ("OBR", 36, 1), ("OBR", 6, 1))
     for name, position, component in sources:
-        for segment in group.named(name):
+        for segment in _those(conversion, group, name):
             written = segment.text(position, component)
-            if written and (moment := date_time(written, zone)):
+            if written and (moment := date_time(written, conversion.zone)):
                 draft.take("occurrenceDateTime", segment, position, moment)
                 return
 
@@ -197,7 +203,7 @@ def _details(draft: Draft, conversion: Conversion, group: OrderGroup) -> None:
     codes = _modalities(group, draft, conversion)
     details = [{"coding": [coding(code)]} for code in codes]
     for name, position in (("IPC", 6), ("OBR", 46), ("OBR", 47)):
-        for segment in group.named(name):
+        for segment in _those(conversion, group, name):
             details += [
                 detail
                 for number in repetitions(segment, position)
@@ -205,13 +211,13 @@ def _details(draft: Draft, conversion: Conversion, group: OrderGroup) -> None:
             ]
     if "code" in draft.elements:
         draft.put("orderDetail", details)
-    if codes or group.named("IPC"):
+    if codes or _those(conversion, group, "IPC"):
         draft.put("category", [_IMAGING], "it names a modality, or is an OMI")
 
 
 def _modalities(group: OrderGroup, draft: Draft | None, conversion: Conversion) -> list[Code]:
     trace, table = Trace(), load("modalities")
-    names = [modality_of(group, trace), *(segment.text(5).upper() for segment in group.named("IPC"))]
+    names = [modality_of(group, trace), *(segment.text(5).upper() for segment in _those(conversion, group, "IPC"))]
     for _, source in trace.lines() if draft else ():
         conversion.trace.note("ServiceRequest.orderDetail", source)
     found = (table.target(name, code_system.DCM) for name in dict.fromkeys(names) if name)
@@ -278,21 +284,3 @@ def _clinical_information(words: str, patient: WrittenPatient) -> Json:
         "subject": {"reference": patient.reference},
         "valueString": words,
     }
-
-
-def _add_study(
-    conversion: Conversion, group: OrderGroup, numbers: Numbers, around: OrderSurroundings, order: str
-) -> None:
-    """The study that the order is to fill: registered, no images yet. Orders of one study share it."""
-    uid = Identifier(f"urn:oid:{numbers.study_instance_uid}", system=code_system.DICOM_UID)
-    if conversion.transaction.amend("ImagingStudy", uid, {"basedOn": {"reference": order}}):
-        return
-    draft = Draft("ImagingStudy", conversion.trace)
-    accessions = [identifier_element(numbers.accession)] if numbers.accession else []
-    draft.put("identifier", [dicom_uid(numbers.study_instance_uid), *accessions])
-    draft.put("status", "registered", "ordered: no images yet")
-    draft.put("modality", [coding(code) for code in _modalities(group, None, conversion)])
-    draft.put("subject", {"reference": around.patient.reference})
-    draft.put("encounter", {"reference": around.encounter} if around.encounter else {})
-    draft.put("basedOn", [{"reference": order}])
-    conversion.transaction.ensured(draft, [uid])
