@@ -151,6 +151,20 @@ def test_answers_are_known_as_such(message_code: str) -> None:
     assert read_header(f"MSH|^~\\&|||||||{message_code}^O02|1\r".encode()).is_answer
 
 
+def test_every_message_that_must_hold_msa_counts_as_an_answer_and_no_other_does() -> None:
+    """item 17, by hl7apy's tables of all versions: a code is an answer's if each of its structures requires MSA."""
+    library = pytest.importorskip("hl7apy")
+    answers, others = set(), set()
+    for version in ("2.1", "2.2", "2.3", "2.3.1", "2.4", "2.5", "2.5.1", "2.6", "2.7", "2.8", "2.8.1", "2.8.2"):
+        for name, structure in library.load_library(version).MESSAGES.items():
+            requires = any(child[0] == "MSA" and child[2][0] > 0 for child in structure[1])
+            (answers if requires else others).add(name.split("_")[0])
+
+    found = {code for code in answers | others if read_header(f"MSH|^~\\&|||||||{code}|1\r".encode()).is_answer}
+
+    assert found == (answers - others) | {"NMD"}
+
+
 def test_the_hash_leaves_out_the_time_and_nothing_else() -> None:
     """item 9"""
     first = b"\r\nMSH|^~\\&|A|B|C|D|20260302||ORM^O01|1\rPID|1\r"
