@@ -164,12 +164,15 @@ def check_reading(message: Message) -> None:
             assert b"".join(fields).replace(separator, b"") in segment.content.replace(separator, b"")
             if message.charset in ("utf-8", "iso8859-1") and b"M24" not in segment.content:
                 assert segment.content.split(separator)[1:] == fields
-        for number in range(1, min(segment.field_count, 40) + 2):
-            for repetition in range(1, min(segment.repetitions(number), 3) + 2):
+        for number, whole in enumerate(fields[:40], 1):
+            if not whole:
+                assert (segment.value(number), segment.text(number), segment.repetitions(number)) == ("", "", 0)
+                continue
+            for repetition in (1, segment.repetitions(number), segment.repetitions(number) + 1):
                 segment.text(number, repetition)
-                for component in (1, 3):
-                    segment.value(number, component, 1, repetition)
-                    segment.value(number, component, 2, repetition)
+                for component, subcomponent in ((1, 1), (2, 1), (1, 2), (9, 9)):
+                    segment.value(number, component, subcomponent, repetition)
+        assert segment.value(segment.field_count + 1) == ""
     assert not message.raw[position:].removeprefix(b"\xef\xbb\xbf").strip(b"\r\n\0 \t")
 
 
