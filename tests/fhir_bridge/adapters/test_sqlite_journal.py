@@ -1,0 +1,72 @@
+"""What only the journal on disk can do: be read by another process, survive, be in trouble, keep its log short."""
+
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fhir_bridge.adapters.sqlite_journal import SqliteJournal
+from fhir_bridge.errors import Unavailable
+from tests.support.frozen_clock import FrozenClock
+from tests.support.journal_entries import an_entry
+
+MEBIBYTE = 2**20
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "phi" / "journal.db"
+
+
+@pytest.fixture
+def journal(path: Path, clock: FrozenClock) -> Iterator[SqliteJournal]:
+    journal = SqliteJournal(path, clock)
+    yield journal
+    journal.close()
+
+
+def test_a_second_process_reads_what_is_committed(path: Path, journal: SqliteJournal) -> None:
+    with journal.transaction() as page:
+        page.add(an_entry(1))
+    program = f"""
+from pathlib import Path
+from fhir_bridge.adapters.sqlite_journal import SqliteJournal
+from fhir_bridge.compose import SystemClock
+print(len(SqliteJournal(Path({str(path)!r}), SystemClock()).after(0)))
+"""
+    read = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert read.stdout == "1\n"
+
+
+def test_the_file_is_its_owners_alone(path: Path, journal: SqliteJournal) -> None:
+    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+
+
+def test_a_commit_that_finds_no_room_is_unavailable_and_the_next_one_works(path: Path, journal: SqliteJournal) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    log = path.with_name(path.name + "-wal")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (log.stat().st_size + 1000, hard))
+    try:
+        with pytest.raises(Unavailable) as caught, journal.transaction() as page:
+            page.add(an_entry(1, raw=bytes(MEBIBYTE)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.code == "store.unavailable"
+    with journal.transaction() as page:
+        page.add(an_entry(2))
+    assert [message.entry.key.control_id for message in journal.messages()] == [an_entry(2).key.control_id]
+
+
+def test_a_checkpoint_lets_the_log_begin_anew(path: Path, journal: SqliteJournal) -> None:
+    log = path.with_name(path.name + "-wal")
+    sizes = []
+    for number in range(40):
+        with journal.transaction() as page:
+            page.add(an_entry(number, raw=bytes(MEBIBYTE)))
+        journal.checkpoint()
+        sizes.append(log.stat().st_size)
+    assert max(sizes) < 15 * MEBIBYTE
+    assert len(journal.messages()) == 40
