@@ -32,7 +32,8 @@ VERBS = dict(verbs(main))
 def test_the_example_of_a_verb_is_taken(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "film").mkdir()
-    (tmp_path / "order.hl7").touch()
+    for name in ("order.hl7", "batch.hl7"):
+        (tmp_path / name).touch()
     taken = []
     for line in re.findall(r"fhir-bridge [^&>\n]+", VERBS[path].epilog or ""):
         verb = next(known for known in VERBS if f"{line} ".startswith(f"{known} "))
