@@ -164,9 +164,10 @@ def sequence_number(header: Header) -> int | None:
 
 
 def is_fragment(header: Header, payload: bytes) -> bool:
-    """Whether this is a part of a message only (§2.10.2): it continues another (MSH-14), or it goes on in another (DSC-1, or an ADD
-    without a field)."""
-    if header.continuation_pointer:
+    """Whether this is a part of a message only (§2.10.2): it goes on in another (DSC-1, or an ADD without a field), or it continues
+    another (MSH-14) and so brings no patient of its own. Many senders fill MSH-14 in whole messages.
+    """
+    if header.continuation_pointer and not _begins_a_patient(header.delimiters.field).search(payload):
         return True
     if b"DSC" not in payload and b"ADD" not in payload:
         return False
@@ -228,6 +229,11 @@ def _code_and_event(header: Header) -> tuple[str, str]:
     if len(raw) > _LONGEST_MESSAGE_TYPE:
         return _two_components.__wrapped__(raw, delimiters.component, delimiters.repetition)
     return _two_components(raw, delimiters.component, delimiters.repetition)
+
+
+@functools.lru_cache(maxsize=32)
+def _begins_a_patient(separator: str) -> re.Pattern[bytes]:
+    return re.compile(rb"[\r\n]PID" + re.escape(separator.encode()))
 
 
 @functools.lru_cache(maxsize=32)

@@ -17,6 +17,7 @@ from hl7_listener.acknowledgement import Acknowledgement
 
 RETRY_SECONDS = (2, 5, 10, 30, 60, 300)
 MAX_ATTEMPTS = 300  # with the last of these pauses, about a day
+SILENT_ATTEMPTS = 2  # many systems never answer an acknowledgement: what was sent so often without an answer is there
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,9 @@ class Replies:
     def _put_off_or_give_up(self, reply: Reply, error: Classified) -> None:
         log.event("reply.not-sent", message=reply.message, destination=reply.destination, code=error.code,
                   attempts=reply.attempts + 1, error_id=error.error_id, frames=error.frames)  # fmt: skip
+        if error.code == "mllp.timeout" and reply.attempts + 1 >= SILENT_ATTEMPTS:
+            self.store.settle_reply(reply.id, "delivered", "reply.unanswered")
+            return
         can_succeed = error.disposition in (Disposition.UNAVAILABLE, Disposition.UNCERTAIN)
         if not can_succeed or reply.attempts + 1 >= MAX_ATTEMPTS:
             self._give_up(reply, f"{error.code} {error.error_id}".strip())

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fhir_bridge.adapters.hl7_replies import MAX_ATTEMPTS, Replies
+from fhir_bridge.adapters.hl7_replies import MAX_ATTEMPTS, SILENT_ATTEMPTS, Replies
 from fhir_bridge.adapters.in_memory.store import InMemoryStore
 from fhir_bridge.adapters.mllp_destination import MllpDestination
 from fhir_bridge.journal import Reply
@@ -97,6 +97,16 @@ def test_a_reply_that_found_nobody_waits_and_the_later_ones_behind_it(site: Site
     assert before == [("ready", "mllp.timeout"), ("ready", "")]
     assert [control_id(message) for message in ris.received] == [b"REPLY1", b"REPLY1", b"REPLY2"]
     assert ris.received[0] == ris.received[1]
+
+
+def test_a_receiver_that_never_answers_an_acknowledgement_holds_up_nothing(site: Site) -> None:
+    with MllpReceiver(lambda message: acknowledgement(message, of=b"nobody")) as ris:
+        site.knows("ris", ris.address, 0.3)
+        site.owes(1)
+        for _ in range(SILENT_ATTEMPTS):
+            site.send_all()
+            site.clock.advance(2)
+    assert site.states() == [("delivered", "reply.unanswered")]
 
 
 def test_one_destination_does_not_hold_up_another(site: Site) -> None:
