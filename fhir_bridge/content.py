@@ -8,6 +8,7 @@ from hl7_listener.message import Message, Segment
 from hl7_listener.outcome import OrderAnswer
 from mappings.hl7v2_groups import Located, OrderGroup, groups_of
 from mappings.hl7v2_order import ORDER_EVENTS, orders_from
+from mappings.hl7v2_order_glance import is_surely_taken
 from mappings.hl7v2_patient import PATIENT_EVENTS, PatientChange, patient_changes_from
 from mappings.order import Order
 
@@ -40,6 +41,21 @@ def read_content(raw: bytes, rules: SenderRules) -> Content:
     return Content(
         changes=patient_changes_from(message, rules.mapping), charset_note=note, contradicts_charset=contradicts
     )
+
+
+def glance_at(raw: bytes, rules: SenderRules) -> Content:
+    """As much of a message as its answer needs: the orders of one that will surely be taken are left to intake. Raises as `read_content`."""
+    message = Message(raw, rules.charset_default)
+    is_order = (message.header.message_code, message.header.trigger_event) in ORDER_EVENTS
+    if not is_order or _may_hold_null(raw, message) or not is_surely_taken(message, rules.mapping):
+        return read_content(raw, rules)
+    return Content(charset_note=message.charset_note, contradicts_charset=message.contradicts_charset)
+
+
+def _may_hold_null(raw: bytes, message: Message) -> bool:
+    """Two double quotes, or a hexadecimal escape that could make them."""
+    escape = message.delimiters.escape.encode()
+    return b'""' in raw or bool(escape and (escape + b"X" in raw or escape + b"x" in raw))
 
 
 def order_answers(raw: bytes, rules: SenderRules, controls: tuple[str, ...]) -> tuple[OrderAnswer, ...]:

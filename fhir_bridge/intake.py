@@ -89,7 +89,8 @@ def apply_message(ledger: Ledger, message: StoredMessage, rules: SenderRules) ->
         effect = _apply_orders(ledger, message, content, rules)
     else:
         effect = _apply_changes(ledger, message, content)
-    return replace(effect, jobs=tuple(dict.fromkeys(effect.jobs)), warnings=tuple(dict.fromkeys(effect.warnings)))
+    jobs, warnings = tuple(dict.fromkeys(effect.jobs)), tuple(dict.fromkeys(effect.warnings))
+    return replace(effect, jobs=jobs, warnings=warnings, trace=content.trace)
 
 
 def _apply_orders(ledger: Ledger, message: StoredMessage, content: Content, rules: SenderRules) -> Effect:

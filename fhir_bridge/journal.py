@@ -32,12 +32,26 @@ class MessageState(StrEnum):
     NO_EFFECT = "no-effect"  # answered, or an answer itself: nothing for intake to do
 
 
+Trace = tuple[tuple[str, str], ...]  # element, and which field it came from by which rule
+
+
+def trace_as_text(trace: Trace) -> str:
+    """For a column: a line each. Both are words of ours, without tabs and line ends."""
+    return "\n".join(map("\t".join, trace))
+
+
+def trace_from_text(text: str) -> Trace:
+    """The trace again."""
+    pairs = (line.partition("\t") for line in text.split("\n") if line)
+    return tuple((element, source) for element, _, source in pairs)
+
+
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
     """A received message with its answer, as it is written down before the answer leaves.
 
     `sender` names the rules that held; `tolerances` what was forgiven (framing, character set); `trace` which element came from which
-    field, by which rule, free of values; `batch` the batch it came in (BHS-11 or a name of ours) and its place there (`B7#3`);
+    field, by which rule, free of values, where answering needed to know it; `batch` the batch it came in (BHS-11 or a name of ours) and its place there (`B7#3`);
     `replay_of` the message that a person put in again.
     """
 
@@ -49,7 +63,7 @@ class JournalEntry:
     outcome: Outcome
     sender: str = ""
     tolerances: tuple[str, ...] = ()
-    trace: tuple[tuple[str, str], ...] = ()
+    trace: Trace = ()
     batch: str = ""
     sequence_number: int | None = None
     replay_of: int = 0
@@ -67,13 +81,14 @@ class StoredMessage:
 @dataclass(frozen=True, slots=True)
 class Effect:
     """What intake made of an accepted message: the application-level answer (AA, AE or AR), the jobs it made or touched, and what
-    somebody should look at (slugs)."""
+    somebody should look at (slugs). `trace` as in JournalEntry, of the message as it was applied."""
 
     message: int
     outcome: Outcome
     jobs: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     at: datetime | None = None
+    trace: Trace = ()
 
 
 @dataclass(frozen=True, slots=True)

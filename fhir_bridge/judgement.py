@@ -5,8 +5,9 @@ for a sender in enhanced mode. A message is mapped here, so that an AE has its p
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
-from fhir_bridge.content import EVENTS, read_content
+from fhir_bridge.content import EVENTS, glance_at
 from fhir_bridge.journal import JournalEntry, JournalPage, MessageKey, MessageState, StoredMessage
 from fhir_bridge.outcomes import (
     DATA_TYPE,
@@ -28,6 +29,8 @@ from hl7_listener.modes import accept_level, is_enhanced
 from hl7_listener.outcome import POSITIVE, Outcome
 from hl7_listener.refusal import MessageRefused
 from mappings.refusal import MappingRefused
+
+NOT_KEPT = "message.not-kept"  # trouble of our own: the same message may come again
 
 # MSH-12, table 0104
 VERSIONS = frozenset(
@@ -168,7 +171,7 @@ def _judge_content(received: Received, header: Header, page: JournalPage, rules:
         trace = (("message", "kept, but nothing here acts on its type"),)
         return Judgement(Outcome("AA"), _entry(received, rules, Outcome("AA"), MessageState.NO_EFFECT, trace))
     try:
-        content = read_content(received.payload, rules)
+        content = glance_at(received.payload, rules)
     except (MappingRefused, MessageRefused) as refused:
         return _refused(received, rules, content_refused(refused.code, refused.where, refused.explanation))
     if rules.strict_charset and content.contradicts_charset:
@@ -188,6 +191,8 @@ def _notes(received: Received, header: Header, page: JournalPage, rules: SenderR
         notes.append("version-unknown")
     if bool(header.accept_acknowledgement) is not bool(header.application_acknowledgement):
         notes.append("one-acknowledgement-condition")
+    if header.continuation_pointer:
+        notes.append("continuation-pointer")
     if not header.processing_id:
         notes.append("processing-id-empty")
     if page.is_restarted(_key(received)):
@@ -248,7 +253,7 @@ def own_trouble(received: Received, senders: Senders) -> Outcome:
     """The answer when our store or a bug of ours keeps us from taking the message; the sender may send it again."""
     rules = senders.rules_for(received.listener, received.header)
     text = "the receiver cannot take the message now"
-    return _worded(Outcome("AR", INTERNAL, "", text, "message.not-kept"), received.header, rules)
+    return _worded(Outcome("AR", INTERNAL, "", text, NOT_KEPT), received.header, rules)
 
 
 def _entry(
@@ -273,8 +278,11 @@ def _entry(
     )
 
 
+_hash_of = lru_cache(maxsize=1)(content_hash)  # of each message it is asked for several times
+
+
 def _key(received: Received) -> MessageKey:
-    digest, header = content_hash(received.payload), received.header
+    digest, header = _hash_of(received.payload), received.header
     if header is None:
         return MessageKey(received.listener, "", "", received.batch, digest)
     control_id = header.control_id or received.batch

@@ -26,7 +26,7 @@ from fhir_bridge.adapters.sql_rows import (
     words,
 )
 from fhir_bridge.job import STAGES, Event, Stage, Status, from_outside
-from fhir_bridge.journal import Effect, Reply
+from fhir_bridge.journal import Effect, Reply, trace_as_text
 from fhir_bridge.ports import KnownOrder, Notification, PatientAlias
 from fhir_bridge.rendezvous.survivor import has_or_had
 from mappings.order import Identifier, Order, OrderKey
@@ -84,6 +84,7 @@ class SqlLedger:
             "orders": words([answer.control for answer in outcome.orders]),
             "jobs": words(effect.jobs),
             "warnings": words(effect.warnings),
+            "trace": trace_as_text(effect.trace),
         }
         self.connection.execute(_ADD_EFFECT, values)
 

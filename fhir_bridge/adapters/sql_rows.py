@@ -9,7 +9,7 @@ from sqlalchemy import Connection, insert, select
 from fhir_bridge import encoding
 from fhir_bridge.adapters import sql_tables as t
 from fhir_bridge.job import Job, Stage, Status
-from fhir_bridge.journal import Effect, Reply
+from fhir_bridge.journal import Effect, Reply, trace_from_text
 from fhir_bridge.ports import Delivery, Notification, PatientAlias
 from hl7_listener.acknowledgement import OrderAnswer, Outcome
 from mappings.order import EventTime, Identifier, Order, PatientIdentity, Priority
@@ -49,7 +49,8 @@ def effect_of(row: Any) -> Effect:
     """What became of a message. The numbers of the orders in its answer are in the message itself, not here."""
     orders = tuple(OrderAnswer(control) for control in row.orders.split())
     outcome = Outcome(row.answer, row.error_number, row.error_where, row.error_text, row.error_code, orders=orders)
-    return Effect(row.message, outcome, tuple(row.jobs.split()), tuple(row.warnings.split()), row.at)
+    jobs, warnings = tuple(row.jobs.split()), tuple(row.warnings.split())
+    return Effect(row.message, outcome, jobs, warnings, row.at, trace_from_text(row.trace))
 
 
 def reply_of(row: Any) -> Reply:

@@ -48,6 +48,7 @@ effect = Table(
     Column("orders", Text, nullable=False),  # ORC-1 of the order-level answers, blank-separated
     Column("jobs", Text, nullable=False),  # ids, blank-separated
     Column("warnings", Text, nullable=False),  # slugs, blank-separated
+    Column("trace", Text, nullable=False),  # journal.trace_as_text
     Index("effect_answer", "answer", "message"),
 )
 

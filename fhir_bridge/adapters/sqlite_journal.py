@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fhir_bridge.errors import Unavailable
-from fhir_bridge.journal import JournalEntry, MessageKey, MessageState, StoredMessage
+from fhir_bridge.journal import JournalEntry, MessageKey, MessageState, StoredMessage, trace_as_text, trace_from_text
 from fhir_bridge.ports import Clock
 from hl7_listener.acknowledgement import Outcome
 
@@ -49,6 +49,7 @@ _FIND = (
     f"SELECT {_COLUMNS} FROM message WHERE {_OF_KEY} AND content_hash = ? AND answer IN ('AA', 'CA') "  # noqa: S608 - constants
     "ORDER BY id DESC LIMIT 1"
 )
+_USED = f"SELECT 1 FROM message WHERE {_OF_KEY} LIMIT 1"  # noqa: S608 - constants
 _RESTARTED = f"SELECT 1 FROM message WHERE {_OF_KEY} AND content_hash <> ? LIMIT 1"  # noqa: S608 - constants
 _LAST_SEQUENCE = (
     "SELECT sequence_number FROM message WHERE listener = ? AND sending_application = ? AND sending_facility = ? "
@@ -61,19 +62,25 @@ _ADD = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SqlitePage:
     """`journal.JournalPage`; valid only inside `SqliteJournal.transaction()`."""
 
     connection: sqlite3.Connection
     at: str
+    _unused: tuple[str, ...] = ()  # the control ID that the last question found in no message: most are
 
     def find(self, key: MessageKey) -> StoredMessage | None:
-        row = self._execute(_FIND, _values(key)).fetchone()
+        values = _values(key)
+        if self._execute(_USED, values[:-1]).fetchone() is None:
+            self._unused = values[:-1]
+            return None
+        row = self._execute(_FIND, values).fetchone()
         return _stored(row) if row else None
 
     def is_restarted(self, key: MessageKey) -> bool:
-        return self._execute(_RESTARTED, _values(key)).fetchone() is not None
+        values = _values(key)
+        return values[:-1] != self._unused and self._execute(_RESTARTED, values).fetchone() is not None
 
     def last_sequence_number(self, key: MessageKey) -> int | None:
         sender = (key.listener, key.sending_application, key.sending_facility)
@@ -81,12 +88,13 @@ class SqlitePage:
         return row[0] if row else None
 
     def add(self, entry: JournalEntry) -> int:
+        self._unused = ()
         key, outcome = entry.key, entry.outcome
         values = (
             key.listener, key.sending_application, key.sending_facility, key.control_id, key.content_hash, entry.peer,
             self.at, entry.message_type, entry.state, entry.sender, outcome.code, outcome.error_code,
             outcome.application_code, outcome.location, outcome.text, " ".join(entry.tolerances),
-            "\n".join(map("\t".join, entry.trace)), entry.batch, entry.sequence_number, entry.replay_of, entry.raw,
+            trace_as_text(entry.trace), entry.batch, entry.sequence_number, entry.replay_of, entry.raw,
         )  # fmt: skip
         return int(self._execute(_ADD, values).lastrowid or 0)
 
@@ -197,14 +205,9 @@ def _stored(row: Any, raw: bytes = b"") -> StoredMessage:
     entry = JournalEntry(
         MessageKey(listener, application, facility, control_id, content_hash), raw, peer, message_type, MessageState(state),
         Outcome(answer, error_number, error_where, error_text, error_code), sender, tuple(tolerances.split()),
-        tuple(_pair(line) for line in trace.split("\n") if line), batch, sequence_number, replay_of,
+        trace_from_text(trace), batch, sequence_number, replay_of,
     )  # fmt: skip
     return StoredMessage(number, datetime.fromisoformat(received).astimezone(UTC), entry)
-
-
-def _pair(line: str) -> tuple[str, str]:
-    element, _, source = line.partition("\t")
-    return element, source
 
 
 @contextmanager

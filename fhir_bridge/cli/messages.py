@@ -150,7 +150,7 @@ def _details(message: StoredMessage, effect: Effect | None) -> dict[str, Any]:
         "replay_of": entry.replay_of,
         "sequence_number": entry.sequence_number,
         "tolerances": entry.tolerances,
-        "trace": [list(line) for line in entry.trace],
+        "trace": [list(line) for line in (effect and effect.trace) or entry.trace],
     }
 
 

@@ -219,6 +219,11 @@ def test_an_order_without_effect_is_acknowledged_and_noted(door: Door) -> None:
     assert (events, door.statuses()) == (["received", "received"], [Status.READY])
 
 
+def test_the_trace_says_which_field_an_element_came_from(door: Door) -> None:
+    door.take(an_orm("M1"))
+    assert ("accession", "OBR^1^18") in door.store.effects([1])[1].trace
+
+
 def test_one_bad_order_of_a_message_leaves_none_of_it(door: Door) -> None:
     two = an_orm() + "ORC|QQ|CANARY-P2^RIS\rOBR|1|CANARY-P2^RIS||XCHEST^Chest^L\r"
     assert (door.take(two).code, door.store.jobs()) == ("AE", ())

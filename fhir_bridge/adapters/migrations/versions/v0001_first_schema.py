@@ -28,6 +28,7 @@ def _messages() -> None:
         sa.Column("orders", sa.Text(), nullable=False),
         sa.Column("jobs", sa.Text(), nullable=False),
         sa.Column("warnings", sa.Text(), nullable=False),
+        sa.Column("trace", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("message"),
     )
     op.create_index("effect_answer", "effect", ["answer", "message"], unique=False)
