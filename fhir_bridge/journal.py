@@ -4,6 +4,7 @@ The door writes a message and its answer down and only then answers; intake read
 accepted. Two files, two processes: however busy the jobs are, no sender waits for them.
 """
 
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -106,6 +107,9 @@ class Reply:
 
 class JournalPage(Protocol):
     """The journal inside one transaction: written by the door, before anything is answered."""
+
+    def expect(self, control_ids: Collection[str]) -> None:
+        """A hint that saves questions: messages with these control IDs are judged next."""
 
     def find(self, key: MessageKey) -> StoredMessage | None:
         """The last message of this key that was answered AA or CA; its raw bytes are left out."""

@@ -123,6 +123,7 @@ class JournalWriter:
 
     def _in_one_transaction(self, group: list[_Submitted]) -> list[Taken | None]:
         with self._journal.transaction() as page:
+            page.expect([each.received.header.control_id for each in group if each.received.header])
             return [self._one(page, submitted.received) for submitted in group]
 
     def _one(self, page: JournalPage, received: Received) -> Taken | None:

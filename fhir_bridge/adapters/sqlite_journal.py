@@ -6,9 +6,9 @@ commits (`checkpoint`), not inside one: that would be two more fsyncs that sende
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from typing import Any
 from fhir_bridge.errors import Unavailable
 from fhir_bridge.journal import JournalEntry, MessageKey, MessageState, StoredMessage, trace_as_text, trace_from_text
 from fhir_bridge.ports import Clock
-from hl7_listener.acknowledgement import Outcome
+from hl7_listener.outcome import POSITIVE, Outcome
 
 SCHEMA_VERSION = 1
+_AT_ONCE = 500  # control IDs in one question
 _BUSY_SECONDS = 10.0
 _CHECKPOINT_SECONDS = 0.2  # the longest that a checkpoint may hold up senders
 _LOG_BYTES = 8 * 2**20  # a smaller log is not worth a checkpoint
@@ -49,60 +50,97 @@ _FIND = (
     f"SELECT {_COLUMNS} FROM message WHERE {_OF_KEY} AND content_hash = ? AND answer IN ('AA', 'CA') "  # noqa: S608 - constants
     "ORDER BY id DESC LIMIT 1"
 )
-_USED = f"SELECT 1 FROM message WHERE {_OF_KEY} LIMIT 1"  # noqa: S608 - constants
+_NEXT = "SELECT coalesce(max(id), 0) + 1 FROM message"
 _RESTARTED = f"SELECT 1 FROM message WHERE {_OF_KEY} AND content_hash <> ? LIMIT 1"  # noqa: S608 - constants
 _LAST_SEQUENCE = (
     "SELECT sequence_number FROM message WHERE listener = ? AND sending_application = ? AND sending_facility = ? "
     "AND sequence_number IS NOT NULL AND state = 'accepted' ORDER BY id DESC LIMIT 1"
 )
 _ADD = (
-    "INSERT INTO message (listener, sending_application, sending_facility, control_id, content_hash, peer, received, message_type, "
+    "INSERT INTO message (id, listener, sending_application, sending_facility, control_id, content_hash, peer, received, message_type, "
     "state, sender, answer, error_number, error_code, error_where, error_text, tolerances, trace, batch, sequence_number, replay_of, "
-    "raw) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "raw) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
 
-@dataclass(slots=True)
 class SqlitePage:
-    """`journal.JournalPage`; valid only inside `SqliteJournal.transaction()`."""
+    """`journal.JournalPage`; valid only inside `SqliteJournal.transaction()`.
 
-    connection: sqlite3.Connection
-    at: str
-    _unused: tuple[str, ...] = ()  # the control ID that the last question found in no message: most are
+    What is added is written at the end, all at once: each statement gives the interpreter to the other threads.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, at: datetime) -> None:
+        self._connection = connection
+        self._at = at
+        self._next = int(self._execute(_NEXT).fetchone()[0])
+        self._added: list[StoredMessage] = []
+        self._added_by_control_id: dict[str, list[StoredMessage]] = {}
+        self._unused: set[str] = set()  # control IDs of no stored message
+
+    def expect(self, control_ids: Collection[str]) -> None:
+        wanted = [*set(control_ids)]
+        for start in range(0, len(wanted), _AT_ONCE):
+            some = wanted[start : start + _AT_ONCE]
+            marks = ", ".join("?" * len(some))
+            used = self._execute(f"SELECT control_id FROM message WHERE control_id IN ({marks})", tuple(some))  # noqa: S608 - question marks
+            self._unused |= {*some} - {row[0] for row in used}
 
     def find(self, key: MessageKey) -> StoredMessage | None:
-        values = _values(key)
-        if self._execute(_USED, values[:-1]).fetchone() is None:
-            self._unused = values[:-1]
+        for message in reversed(self._added_by_control_id.get(key.control_id, ())):
+            if message.entry.key == key and message.entry.outcome.code in POSITIVE:
+                return replace(message, entry=replace(message.entry, raw=b""))
+        if key.control_id in self._unused:
             return None
-        row = self._execute(_FIND, values).fetchone()
+        row = self._execute(_FIND, _values(key)).fetchone()
         return _stored(row) if row else None
 
     def is_restarted(self, key: MessageKey) -> bool:
-        values = _values(key)
-        return values[:-1] != self._unused and self._execute(_RESTARTED, values).fetchone() is not None
+        added = (message.entry.key for message in self._added_by_control_id.get(key.control_id, ()))
+        if any(other != key and other == replace(key, content_hash=other.content_hash) for other in added):
+            return True
+        return key.control_id not in self._unused and self._execute(_RESTARTED, _values(key)).fetchone() is not None
 
     def last_sequence_number(self, key: MessageKey) -> int | None:
         sender = (key.listener, key.sending_application, key.sending_facility)
+        for message in reversed(self._added):
+            entry, known = message.entry, message.entry.key
+            is_of_sender = (known.listener, known.sending_application, known.sending_facility) == sender
+            if is_of_sender and entry.state is MessageState.ACCEPTED and entry.sequence_number is not None:
+                return entry.sequence_number
         row = self._execute(_LAST_SEQUENCE, sender).fetchone()
         return row[0] if row else None
 
     def add(self, entry: JournalEntry) -> int:
-        self._unused = ()
-        key, outcome = entry.key, entry.outcome
-        values = (
-            key.listener, key.sending_application, key.sending_facility, key.control_id, key.content_hash, entry.peer,
-            self.at, entry.message_type, entry.state, entry.sender, outcome.code, outcome.error_code,
-            outcome.application_code, outcome.location, outcome.text, " ".join(entry.tolerances),
-            trace_as_text(entry.trace), entry.batch, entry.sequence_number, entry.replay_of, entry.raw,
-        )  # fmt: skip
-        return int(self._execute(_ADD, values).lastrowid or 0)
+        message = StoredMessage(self._next, self._at, entry)
+        self._next += 1
+        self._added.append(message)
+        self._added_by_control_id.setdefault(entry.key.control_id, []).append(message)
+        return message.id
 
-    def _execute(self, statement: str, values: tuple[Any, ...]) -> sqlite3.Cursor:
+    def write(self) -> None:
+        """Hand everything to the database; the commit is the caller's."""
+        at = self._at.isoformat(timespec="microseconds")
         try:
-            return self.connection.execute(statement, values)
+            self._connection.executemany(_ADD, [_row(message, at) for message in self._added])
         except sqlite3.Error as error:
             raise _unavailable(error) from None
+
+    def _execute(self, statement: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
+        try:
+            return self._connection.execute(statement, values)
+        except sqlite3.Error as error:
+            raise _unavailable(error) from None
+
+
+def _row(message: StoredMessage, at: str) -> tuple[Any, ...]:
+    entry = message.entry
+    key, outcome = entry.key, entry.outcome
+    return (
+        message.id, key.listener, key.sending_application, key.sending_facility, key.control_id, key.content_hash, entry.peer, at,
+        entry.message_type, entry.state, entry.sender, outcome.code, outcome.error_code, outcome.application_code, outcome.location,
+        outcome.text, " ".join(entry.tolerances), trace_as_text(entry.trace), entry.batch, entry.sequence_number, entry.replay_of,
+        entry.raw,
+    )  # fmt: skip
 
 
 def _values(key: MessageKey) -> tuple[str, ...]:
@@ -137,7 +175,9 @@ class SqliteJournal:
         with self._writing, _in_our_words():
             self._writer.execute("BEGIN IMMEDIATE")
             try:
-                yield SqlitePage(self._writer, self._clock.now().isoformat(timespec="microseconds"))
+                page = SqlitePage(self._writer, self._clock.now())
+                yield page
+                page.write()
                 self._writer.execute("COMMIT")
             except BaseException:
                 if self._writer.in_transaction:  # SQLite itself rolls back where the disk is full

@@ -1,6 +1,6 @@
 """The twin of `sqlite_journal`: the same contract on a list."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -18,6 +18,9 @@ class InMemoryPage:
     kept: list[StoredMessage]
     at: datetime
     fresh: list[StoredMessage] = field(default_factory=list)
+
+    def expect(self, control_ids: Collection[str]) -> None:
+        """Everything is at hand here."""
 
     def find(self, key: MessageKey) -> StoredMessage | None:
         found = (m for m in reversed(self.kept + self.fresh) if m.entry.key == key)
