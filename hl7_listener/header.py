@@ -40,7 +40,10 @@ class Header:
 
     def component(self, number: int, component: int = 1) -> str:
         """A component of the first repetition of a field, without surrounding blanks."""
-        first = self.raw(number).split(self.delimiters.repetition.encode(), 1)[0]
+        raw = self.raw(number)
+        if not raw:
+            return ""
+        first = raw.split(self.delimiters.repetition.encode(), 1)[0]
         parts = first.split(self.delimiters.component.encode())
         return _text(parts[component - 1]).strip() if component <= len(parts) else ""
 
