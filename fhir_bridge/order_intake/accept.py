@@ -8,7 +8,7 @@ from fhir_bridge.order_intake.answers import answer_to
 from fhir_bridge.order_intake.effects import CANCELLED_EARLY, CONFLICT, STATUS_MISSING, TROUBLE, touch
 from fhir_bridge.ports import KnownOrder, Ledger
 from fhir_bridge.rendezvous.same_order import clashes, contradicts, same_patient, same_placer, under_one_number
-from fhir_bridge.rendezvous.survivor import with_survivors
+from fhir_bridge.rendezvous.survivor import authority, with_survivors
 from mappings.order import Order, OrderControl, OrderKey
 from mappings.refusal import MappingRefused
 
@@ -148,7 +148,7 @@ def _related(ledger: Ledger, order: Order) -> list[str]:
 def _conflict(ledger: Ledger, order: Order, source: str) -> Taken:
     """The same accession, study or placer number, but another patient: somebody must look; no guess. Held once, however often it comes."""
     keys = tuple(OrderKey(f"conflict-{key.kind}", _patient_of(order), key.value) for key in order.keys())  # noqa: SIM118 - a method of Order
-    if held := ledger.orders_by_keys(keys):
+    if held := [known for known in ledger.orders_by_keys(keys) if not contradicts(known.order, order)]:
         taken = _touch(ledger, held[:1], order, source)
         return replace(taken, warning=taken.warning or CONFLICT)
     if order.control is OrderControl.NEW:
@@ -159,4 +159,4 @@ def _conflict(ledger: Ledger, order: Order, source: str) -> Taken:
 
 def _patient_of(order: Order) -> str:
     first = order.patient.identifiers[0]  # the mappings let no order with an effect pass without one
-    return f"{first.system}|{first.value}"
+    return f"{authority(first)}|{first.value}"

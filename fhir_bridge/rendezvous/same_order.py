@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from fhir_bridge.rendezvous.survivor import authority
 from mappings.code import Code
 from mappings.order import Identifier, Order, OrderControl, PatientIdentity
 
@@ -9,13 +10,14 @@ from mappings.order import Identifier, Order, OrderControl, PatientIdentity
 def same_patient(known: PatientIdentity, arrived: PatientIdentity) -> bool:
     """One identifier in common, or the same FHIR resource, and no system in which both have other numbers.
 
-    A shared value counts also where one side does not say its system (DESIGN §4a); see `proven`.
+    A shared value counts also where one side does not say its system (DESIGN §4a); see `proven`. Two authorities by name are two,
+    rule or none.
     """
     if _differ(known, arrived):
         return False
     if known.reference and known.reference == arrived.reference:
         return True
-    return any(_agree(left, right) for left in known.identifiers for right in arrived.identifiers)
+    return any(_is_one(left, right) for left in known.identifiers for right in arrived.identifiers)
 
 
 def proven(known: PatientIdentity, arrived: PatientIdentity) -> bool:
@@ -23,7 +25,7 @@ def proven(known: PatientIdentity, arrived: PatientIdentity) -> bool:
     if known.reference and known.reference == arrived.reference:
         return True
     return any(
-        _agree(left, right) and left.system
+        _is_one(left, right) and left.system
         for left in known.identifiers
         for right in arrived.identifiers
         if right.system
@@ -155,21 +157,29 @@ def _two(left: str, right: str) -> bool:
 
 
 def _differ(known: PatientIdentity, arrived: PatientIdentity) -> bool:
-    """A system in which both sides have numbers, and none in common."""
-    left, right = _by_system(known), _by_system(arrived)
+    """An authority of which both sides have numbers, and none in common."""
+    left, right = _by_authority(known), _by_authority(arrived)
     return any(not left[kind] & right[kind] for kind in left.keys() & right.keys())
 
 
-def _by_system(patient: PatientIdentity) -> dict[tuple[str, str], set[str]]:
+def _by_authority(patient: PatientIdentity) -> dict[tuple[str, str], set[str]]:
     found: dict[tuple[str, str], set[str]] = {}
     for identifier in patient.identifiers:
-        if identifier.system:
-            found.setdefault((identifier.system, identifier.type), set()).add(identifier.value)
+        if authority(identifier):
+            found.setdefault((authority(identifier), identifier.type), set()).add(identifier.value)
     return found
 
 
 def _among(identifier: Identifier, others: tuple[Identifier, ...]) -> bool:
     return any(identifier.value == other.value and identifier.system == other.system for other in others)
+
+
+def _is_one(left: Identifier, right: Identifier) -> bool:
+    """One number of a patient, as far as both say whose it is."""
+    if left.system and right.system:
+        return left.value == right.value and left.system == right.system
+    two = _two(left.namespace, right.namespace) or _two(left.universal_id, right.universal_id)
+    return left.value == right.value and not two
 
 
 def _agree(left: Identifier, right: Identifier) -> bool:

@@ -141,6 +141,32 @@ def test_a_conflict_of_patients_is_pointed_out(desk: OrderDesk) -> None:
     assert warnings == ["order.patient-conflict", "order.patient-conflict"]
 
 
+# item 28: the same number of two authorities is two patients, whether or not the site has rules for them
+@pytest.mark.parametrize("keys", [{"accession": ""}, {"placer": ""}], ids=["placer", "accession"])
+def test_a_cancel_for_the_same_number_of_another_authority_is_refused(desk: OrderDesk, keys: dict[str, str]) -> None:
+    desk.order("NW", **keys)
+    with pytest.raises(MappingRefused, match="order.patient-conflict"):
+        desk.take(message(segments("CA", **keys)).replace("^^^HOSP", "^^^CLINIC"))
+    assert desk.statuses() == [Status.READY]
+
+
+# item 27
+def test_two_orders_of_a_disputed_patient_under_one_accession_number_stay_two(desk: OrderDesk) -> None:
+    desk.order("NW")
+    for placer in ("CANARY-P2^RIS", "CANARY-P3^RIS"):
+        desk.order("NW", mrn="CANARY-2", placer=placer)
+    desk.order("CA", mrn="CANARY-2", placer="CANARY-P3^RIS")
+    assert desk.statuses() == [Status.READY, Status.HELD, Status.CANCELLED]
+
+
+# item 28
+def test_disputes_of_two_patients_with_the_same_number_stay_two(desk: OrderDesk) -> None:
+    desk.order("NW", mrn="CANARY-9")
+    for authority in ("HOSP", "CLINIC"):
+        desk.take(message(segments()).replace("^^^HOSP", f"^^^{authority}"))
+    assert desk.statuses() == [Status.READY, Status.HELD, Status.HELD]
+
+
 # order control: XO of an order whose patient is disputed
 def test_a_change_does_not_settle_whose_order_it_is(desk: OrderDesk) -> None:
     desk.order("NW")

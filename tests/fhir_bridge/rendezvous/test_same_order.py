@@ -13,6 +13,10 @@ def patient(*identifiers: tuple[str, str], reference: str = "") -> PatientIdenti
     return PatientIdentity(tuple(Identifier(value, system) for value, system in identifiers), reference=reference)
 
 
+def of(namespace: str, universal_id: str = "") -> PatientIdentity:
+    return PatientIdentity((Identifier("CANARY-1", namespace=namespace, universal_id=universal_id),))
+
+
 @pytest.mark.parametrize(
     ("known", "arrived", "expected"),
     [
@@ -23,6 +27,10 @@ def patient(*identifiers: tuple[str, str], reference: str = "") -> PatientIdenti
             patient(("CANARY-1", "urn:b")),
             False,
         ),  # same MRN, two authorities: two patients
+        (of("HOSP"), of("CLINIC"), False),  # of two authorities without a rule, too
+        (of("HOSP"), of("HOSP"), True),
+        (of("HOSP"), patient(("CANARY-1", "urn:a")), True),  # a rule that is missing says nothing
+        (of("", "a.example"), of("", "b.example"), False),
         (patient(("CANARY-1", "urn:a")), patient(("CANARY-2", "urn:a")), False),
         (patient(("CANARY-1", "urn:a"), ("X", "urn:b")), patient(("X", "urn:b")), True),
         (patient(reference="Patient/1"), patient(reference="Patient/1"), True),
