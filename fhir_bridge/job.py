@@ -92,16 +92,21 @@ MOVES: Mapping[tuple[Status, Event], Status] = {
     (_S.HELD, _E.CANCEL): _S.CANCELLED,
     (_S.HELD, _E.CHANGE): _S.READY,
     (_S.HELD, _E.PATIENT): _S.HELD,
+    (_S.HELD, _E.HOLD): _S.HELD,  # for one more reason
     (_S.FAILED, _E.REPLAY): _S.READY,
     (_S.FAILED, _E.CANCEL): _S.CANCELLED,
     (_S.FAILED, _E.CHANGE): _S.READY,
     (_S.FAILED, _E.PATIENT): _S.READY,
+    (_S.FAILED, _E.HOLD): _S.HELD,
     (_S.DONE, _E.REPLAY): _S.READY,
     (_S.DONE, _E.PATIENT): _S.READY,  # the result goes out anew, in place of the one that is out
     (_S.CANCELLED, _E.CANCEL): _S.CANCELLED,  # again: nothing but the reason changes
     (_S.CANCELLED, _E.REPLAY): _S.READY,  # ordered anew
     (_S.CANCELLED, _E.PATIENT): _S.CANCELLED,
 }
+
+
+_SPARES_A_WISH = (_E.SUSPEND, _E.RESUME, _E.WAKE, _E.PATIENT, _E.HOLD)
 
 
 class ForbiddenMove(ValueError):
@@ -138,7 +143,9 @@ def from_outside(status: Status, event: Event, wish: str, *, out: bool) -> tuple
     following = after(status, event)
     if wish == Event.SUSPEND and following is Status.READY:
         return Status.ON_HOLD, ""
-    return following, wish if event in (Event.SUSPEND, Event.RESUME, Event.WAKE, Event.PATIENT) else ""
+    if status is Status.ON_HOLD and following is Status.HELD:
+        return following, Event.SUSPEND
+    return following, wish if event in _SPARES_A_WISH else ""
 
 
 def next_stage(stage: Stage) -> Stage | None:

@@ -12,6 +12,7 @@ from fhir_bridge.job import Event, Stage, Status
 from fhir_bridge.ports import KnownOrder, Ledger, PatientAlias
 from fhir_bridge.rendezvous.same_order import same_patient
 from fhir_bridge.rendezvous.survivor import (
+    UNCERTAIN_MOVE,
     among,
     authority,
     bare,
@@ -32,7 +33,6 @@ STALE_MERGE = "patient.merge-stale"  # the reverse was recorded later
 INTO_ITSELF = "patient.merged-into-itself"
 STALE_UPDATE = "patient.update-stale"  # the order's patient is described by something later
 UNPROVEN = "patient.update-unproven"  # by a bare number, and the birth date does not agree
-UNCERTAIN_MOVE = "order.move-uncertain"  # an account or visit of this patient moved, and the order does not say whether it is its own
 
 _ABOUT_THE_PATIENT = ("patient.", "identity.")  # reasons of a hold that a change of the patient may settle
 
@@ -83,9 +83,15 @@ class _Taking:
 
     def orders_of(self, numbers: Sequence[Identifier]) -> Iterator[KnownOrder]:
         """Those whose patient surely has one of these numbers: with its authority."""
+        return (known for known, surely in self.orders_like(numbers) if surely)
+
+    def orders_like(self, numbers: Sequence[Identifier]) -> Iterator[tuple[KnownOrder, bool]]:
+        """Those whose patient has, or may have, one of these numbers; and whether that is sure."""
         for known in self.ledger.orders_of_patient(numbers):
-            if any(authority(n) and among(n, known.order.patient.identifiers) for n in numbers):
-                yield known
+            own = known.order.patient.identifiers
+            surely = any(authority(n) and among(n, own) for n in numbers)
+            if surely or any(may_be(n, mine) for n in numbers for mine in own):
+                yield known, surely
 
 
 def apply_patient_change(ledger: Ledger, change: PatientChange) -> PatientTaken:
@@ -191,7 +197,10 @@ def _renumber(taking: _Taking, known: KnownOrder, old: Identifier, new: Identifi
 def _move_patient(taking: _Taking, change: PatientChange) -> None:
     """A43: the number stays, and is another person's: whatever was found by it is looked for again."""
     numbers = change.prior.identifiers if change.prior else change.patient.identifiers
-    for known in taking.orders_of(numbers):
+    for known, surely in list(taking.orders_like(numbers)):
+        if not surely:
+            _hold_uncertain(taking, known)
+            continue
         now = replace(restated(known.order.patient, change.patient, numbers=True), reference="")
         taking.restart(known, replace(known.order, patient=now), MOVED)
 
@@ -215,12 +224,14 @@ def _move(
 ) -> None:
     """Nothing of the wrong patient is kept: his numbers and birth date were never those of the order's."""
     patient = replace(survivor_of(taking.ledger, change.patient), reference="")
-    wrong = [n for n in (change.prior.identifiers if change.prior else ()) if not among(n, patient.identifiers)]
-    for known in list(taking.orders_of(wrong)):
+    prior = change.prior.identifiers if change.prior else ()
+    wrong = [n for n in prior if not any(may_be(n, own) for own in patient.identifiers)]
+    for known, surely in list(taking.orders_like(wrong)):
         own = number_of(known.order)
-        if own is None or (was is None and now is None):
+        moved = _is_number(own, was) or _is_number(own, now)
+        if own is None or (was is None and now is None) or (moved and not surely):
             _hold_uncertain(taking, known)
-        elif _is_number(own, was) or _is_number(own, now):
+        elif moved:
             order = replace(
                 known.order, patient=patient, account=change.account, visit=change.visit or known.order.visit
             )

@@ -7,6 +7,7 @@ from fhir_bridge.job import Event, Stage, Status
 from fhir_bridge.ports import KnownOrder, Ledger
 from fhir_bridge.rendezvous.completeness import NO_IMAGES, STILL_ARRIVING
 from fhir_bridge.rendezvous.same_order import changed, demographics_differ, enriched, needs_restart
+from fhir_bridge.rendezvous.survivor import UNCERTAIN_MOVE
 from mappings.order import Order, OrderControl
 
 CANCELLED_EARLY = "order.cancelled-early"  # the cancel came first; its order has not come yet
@@ -95,15 +96,15 @@ def _apply_change(ledger: Ledger, known: KnownOrder, wanted: Order) -> Result:
         # the result that is out was made of other data: whether it is made anew, a person decides
         ledger.note(job.id, "change", "order.changed-after-result")
         return False, "order.changed-after-result"
-    if restart and not _is_conflict(known) and ledger.happen(job.id, Event.CHANGE, "order.changed", Stage.CONTEXT):
+    if restart and not _is_disputed(known) and ledger.happen(job.id, Event.CHANGE, "order.changed", Stage.CONTEXT):
         return _AS_ASKED
     ledger.note(job.id, "change", "order.changed")
     return _AS_ASKED
 
 
-def _is_conflict(known: KnownOrder) -> bool:
+def _is_disputed(known: KnownOrder) -> bool:
     """A change does not settle whose order it is."""
-    return known.job.status is Status.HELD and known.job.reason == CONFLICT
+    return known.job.status is Status.HELD and known.job.reason in (CONFLICT, UNCERTAIN_MOVE)
 
 
 def _cancel(ledger: Ledger, known: KnownOrder, order: Order, _source: str) -> Result:

@@ -7,6 +7,11 @@ from fhir_bridge.ports import Ledger
 from mappings.order import Identifier, Order, PatientIdentity
 
 
+UNCERTAIN_MOVE = (
+    "order.move-uncertain"  # a number, account or visit moved to another patient, and perhaps this order with it
+)
+
+
 def authority(number: Identifier) -> str:
     """Who gave the number: its FHIR identifier system, else its namespace (HD.1), else empty: a bare number."""
     return number.system or number.namespace

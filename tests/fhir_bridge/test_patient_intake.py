@@ -7,7 +7,8 @@ import pytest
 
 from fhir_bridge.job import Event, Stage, Status
 from fhir_bridge.patient_intake import PatientTaken
-from mappings.order import Identifier
+from mappings.code import Code
+from mappings.order import Identifier, OrderControl
 from tests.support.adt_messages import adt, cx, merge, mrg, pid, pv1
 from tests.support.builders import an_order
 from tests.support.frozen_clock import FrozenClock
@@ -157,6 +158,52 @@ def test_an_order_that_may_belong_to_a_moved_account_is_held(desk: PatientDesk) 
     taken = desk.adt(adt("A44", pid(cx("CANARY-2"), account=account), mrg(cx("CANARY-1"), account=account)))
     assert (taken, desk.numbers(job)) == (PatientTaken((job,), ("order.move-uncertain",)), (["1"], []))
     assert (desk.job(job).status, desk.job(job).reason) == (HELD, "order.move-uncertain")
+
+
+# item 32: A43, A44 by a number without its authority: nobody guesses
+@pytest.mark.parametrize("trigger", ["A43", "A44"])
+@pytest.mark.parametrize("account", [ACCOUNT, None])
+def test_an_order_that_a_bare_number_may_mean_is_held(
+    desk: PatientDesk, trigger: str, account: Identifier | None
+) -> None:
+    job = desk.accept(an_order(account=account))
+    moved = cx("CANARY-K1", "BILL", "AN")
+    taken = desk.adt(adt(trigger, pid(cx("CANARY-2"), account=moved), mrg(cx("CANARY-1", ""), account=moved)))
+    assert (taken, desk.numbers(job)) == (PatientTaken((job,), ("order.move-uncertain",)), (["1"], []))
+    assert (desk.job(job).status, desk.job(job).reason) == (HELD, "order.move-uncertain")
+
+
+# item 32: A44 by a number without its authority: of another account
+def test_an_order_of_another_account_is_not_held_for_a_bare_number(desk: PatientDesk) -> None:
+    job = desk.accept(an_order(account=OTHER_ACCOUNT))
+    moved = cx("CANARY-K1", "BILL", "AN")
+    taken = desk.adt(adt("A44", pid(cx("CANARY-2"), account=moved), mrg(cx("CANARY-1", ""), account=moved)))
+    assert (taken, desk.job(job).status) == (PatientTaken(), READY)
+
+
+# item 32: A44 leaves open whose an order is; no other message settles that
+@pytest.mark.parametrize("before", ["study.no-images", "patient.not-found", "fhir.unavailable"])
+def test_a_job_that_rests_already_is_held_for_an_uncertain_move(desk: PatientDesk, before: str) -> None:
+    job = desk.accept(an_order())
+    desk.end(Event.EXHAUST if before == "fhir.unavailable" else Event.HOLD, reason=before)
+    account = cx("CANARY-K1", "BILL", "AN")
+    desk.adt(adt("A44", pid(cx("CANARY-2"), account=account), mrg(cx("CANARY-1"), account=account)))
+    desk.accept(an_order(control=OrderControl.COMPLETED, control_code="SC"))
+    desk.accept(an_order(control=OrderControl.CHANGE, procedure=Code("XHAND", "urn:site:procedures", "Hand")))
+    desk.adt(merge("CANARY-3", "CANARY-1"))
+    assert (desk.job(job).status, desk.job(job).reason) == (HELD, "order.move-uncertain")
+
+
+# item 32: A44; order control: HD
+def test_an_order_on_hold_stays_on_hold_once_a_person_has_settled_whose_it_is(desk: PatientDesk) -> None:
+    job = desk.accept(an_order())
+    desk.accept(an_order(control=OrderControl.HOLD))
+    account = cx("CANARY-K1", "BILL", "AN")
+    desk.adt(adt("A44", pid(cx("CANARY-2"), account=account), mrg(cx("CANARY-1"), account=account)))
+    held = desk.job(job).status
+    with desk.store.transaction() as ledger:
+        ledger.happen(job, Event.REPLAY, "operator.replay")
+    assert (held, desk.job(job).status) == (HELD, Status.ON_HOLD)
 
 
 # item 32: A45
