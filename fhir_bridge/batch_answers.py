@@ -29,6 +29,7 @@ def batch_answers(
                 facility=facility,
                 control_id=secrets.token_hex(10),
                 at=at,
+                message=part.received.payload,
             ),
         )
         for part in taken.parts

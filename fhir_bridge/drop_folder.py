@@ -20,6 +20,7 @@ from pathlib import Path
 
 from fhir_bridge import log
 from fhir_bridge.errors import attempt
+from fhir_bridge.judgement import NOT_KEPT
 from hl7_listener.acknowledgement import acknowledge
 from hl7_listener.batch import BatchFile, read_batch
 from hl7_listener.connection import Received
@@ -30,7 +31,6 @@ from hl7_listener.refusal import MessageRefused
 LISTENER = "folder"  # the listener's name in the journal, and in `senders.NAME.listener`
 POLL_SECONDS = 1.0
 AT_ONCE = 256  # messages of a file that wait for the journal
-OURS = 207  # table 0357: the trouble is ours, the file is tried again
 
 Accept = Callable[[Received], "Future[Outcome]"]
 
@@ -82,7 +82,7 @@ class DropFolder:
             answered = self._ask([Received(LISTENER, LISTENER, content, None, refused)])
             return self._put_away(file, "refused", answered)
         answered = self._messages(batch)
-        if any(each.outcome.error_code == OURS and each.outcome.code not in POSITIVE for each in answered):
+        if any(each.outcome.application_code == NOT_KEPT for each in answered):
             log.event("folder.put-off", count=len(answered))
             return False
         refused_any = any(each.outcome.code not in POSITIVE | {""} for each in answered)

@@ -7,7 +7,7 @@ import pytest
 
 from fhir_bridge.adapters.in_memory.journal import InMemoryJournal
 from fhir_bridge.drop_folder import DropFolder
-from fhir_bridge.judgement import take
+from fhir_bridge.judgement import NOT_KEPT, take
 from fhir_bridge.senders import SenderRules, Senders
 from hl7_listener.connection import Received
 from hl7_listener.outcome import Outcome
@@ -25,7 +25,11 @@ class Door:
     def accept(self, received: Received) -> "Future[Outcome]":
         future: Future[Outcome] = Future()
         with self.journal.transaction() as page:
-            outcome = Outcome("AR", 207) if self.trouble else take(received, page, Senders(SenderRules())).outcome
+            outcome = (
+                Outcome("AR", 207, application_code=NOT_KEPT)
+                if self.trouble
+                else take(received, page, Senders(SenderRules())).outcome
+            )
         future.set_result(outcome)
         return future
 
@@ -112,3 +116,9 @@ def test_a_file_under_another_name_is_left_alone(door: Door, folder: Path) -> No
     drop(folder, "a.hl7.part", an_order())
     DropFolder(folder, door.accept).take_all()
     assert (files(folder), door.journal.messages()) == (["a.hl7.part"], ())
+
+
+def test_a_message_that_nobody_can_decode_does_not_come_round_for_ever(door: Door, folder: Path) -> None:
+    (folder / "a.hl7").write_bytes(an_order().replace("^ZEBRA", "^Z\xc9BRA").encode("latin-1"))
+    DropFolder(folder, door.accept).take_all()
+    assert files(folder) == ["refused/a.ack", "refused/a.hl7"]
