@@ -1,6 +1,7 @@
 """What an HL7 v2 order is known by: its numbers and its Study Instance UID, and which sender writes them where."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -121,7 +122,8 @@ def _places(group: OrderGroup, source: str) -> Iterator[tuple[Located, int, int]
 
 def with_parts(orders: Sequence[Order], groups: Sequence[OrderGroup]) -> tuple[Order, ...]:
     """Several OBR under one ORC are several orders. Where placer order numbers do not tell them apart, `part` does: the
-    Scheduled Procedure Step ID where each has its own, else the place under the ORC."""
+    Scheduled Procedure Step ID where each has its own, else the procedure, and which of its kind. The place under the ORC would not:
+    a message about some of the orders counts anew."""
     found = list(orders)
     for start, group in enumerate(groups):
         if not group.shares_orc or (start and groups[start - 1].orc is group.orc):
@@ -131,11 +133,21 @@ def with_parts(orders: Sequence[Order], groups: Sequence[OrderGroup]) -> tuple[O
         if _all_different([order.placer.value if order.placer else "" for order in siblings]):
             continue
         steps = [order.scheduled_step_id for order in siblings]
-        names = steps if _all_different(steps) else [str(number) for number in range(1, len(places) + 1)]
+        names = steps if _all_different(steps) else _by_procedure(siblings)
         for place, name in zip(places, names, strict=True):
-            line = ("part", "its scheduled step" if names is steps else "its place under the ORC")
+            line = ("part", "its scheduled step" if names is steps else "its procedure, and which of its kind")
             found[place] = replace(orders[place], part=name, trace=(*orders[place].trace, line))
     return tuple(found)
+
+
+def _by_procedure(orders: Sequence[Order]) -> list[str]:
+    counts: Counter[str] = Counter()
+    names = []
+    for order in orders:
+        procedure = (order.procedure.code or order.procedure.display) if order.procedure else ""
+        counts[procedure] += 1
+        names.append(f"{procedure}.{counts[procedure]}" if procedure else str(counts[procedure]))
+    return names
 
 
 def _all_different(names: Sequence[str]) -> bool:

@@ -7,7 +7,15 @@ from fhir_bridge.job import Event
 from fhir_bridge.order_intake.answers import answer_to
 from fhir_bridge.order_intake.effects import CANCELLED_EARLY, CONFLICT, STATUS_MISSING, TROUBLE, touch
 from fhir_bridge.ports import KnownOrder, Ledger
-from fhir_bridge.rendezvous.same_order import clashes, contradicts, same_patient, same_placer, under_one_number
+from fhir_bridge.rendezvous.same_order import (
+    clashes,
+    contradicts,
+    other_procedure,
+    same_patient,
+    same_placer,
+    under_one_accession,
+    under_one_number,
+)
 from fhir_bridge.rendezvous.survivor import authority, with_survivors
 from mappings.order import Order, OrderControl, OrderKey
 from mappings.refusal import MappingRefused
@@ -15,6 +23,8 @@ from mappings.refusal import MappingRefused
 UNKNOWN = "order.unknown"  # a cancel, change, hold, ... of an order that we do not know
 
 _CANCELS = (OrderControl.CANCEL, OrderControl.REPLACED)
+_CHANGES = (OrderControl.CHANGE, OrderControl.CHANGE_CONFIRMED)
+_FOR_ALL = frozenset({*_CANCELS, OrderControl.HOLD, OrderControl.HOLD_CONFIRMED, OrderControl.RELEASE})
 _NEVER_MAKE_A_JOB = frozenset(
     {
         OrderControl.NONE,
@@ -73,21 +83,35 @@ def accept_order(ledger: Ledger, order: Order, source: str, *, keep_unknown: boo
 def _candidates(ledger: Ledger, order: Order) -> tuple[KnownOrder, ...]:
     """By the order's keys. Of orders that came under one number only the first is found by it, the others by their patient."""
     known = ledger.orders_by_keys(order.keys())
-    if not any(k.order.part for k in known):
+    parts, loose = any(k.order.part for k in known), not order.placer and not order.service_request
+    if not known or not (parts or loose):
         return known
     siblings = ledger.orders_of_patient(order.patient.identifiers)
-    found = {k.job.id: k for k in siblings if k.order.part and under_one_number(k.order, order)}
+    found = {
+        k.job.id: k
+        for k in siblings
+        if (k.order.part and under_one_number(k.order, order)) or (loose and under_one_accession(k.order, order))
+    }
     return tuple((found | {k.job.id: k for k in known}).values())
 
 
 def _same(ours: Sequence[KnownOrder], order: Order) -> list[KnownOrder]:
-    """The known orders that this one is: one, or all under its number where it does not say which."""
+    """The known orders that this one is: one, or all under its number where it does not say which.
+
+    Of several under one accession number a new order or a change is one; what stops or releases goes for all, where it names a
+    procedure for all of these.
+    """
     same = [k for k in ours if not contradicts(k.order, order)]
-    if not same and order.control in (OrderControl.CHANGE, OrderControl.CHANGE_CONFIRMED):
+    if not same and order.control in _CHANGES:
         same = [k for k in ours if same_placer(k.order, order)]  # it corrects the numbers, too
         if len(same) > 1:
             raise MappingRefused("order.ambiguous", "OBR^1^4", "several orders bear this number, none this procedure")
-    return same if len(same) > 1 and all(k.order.part for k in same) else same[:1]
+    if len(same) < 2 or all(k.order.part for k in same):
+        return same
+    named = [k for k in same if not other_procedure(k.order.procedure, order.procedure)]
+    if order.control in _CHANGES and len(named) != 1:
+        raise MappingRefused("order.ambiguous", "OBR^1^18", "several orders bear this number")
+    return named if order.control in _FOR_ALL else (named or same)[:1]
 
 
 def _touch(ledger: Ledger, same: Sequence[KnownOrder], order: Order, source: str) -> Taken:

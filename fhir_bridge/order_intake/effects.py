@@ -41,7 +41,8 @@ def _new(ledger: Ledger, known: KnownOrder, order: Order, source: str) -> Result
 def _new_after_cancel(ledger: Ledger, known: KnownOrder, order: Order, source: str) -> Result:
     """The cancel that overtook its order counts once. After that a new NW orders anew; a ServiceRequest that merely is active does not."""
     job = known.job.id
-    if known.order.control is not OrderControl.NEW:  # until now there were only messages about it
+    never_came = known.order.control is not OrderControl.NEW  # until now there were only messages about it
+    if never_came and not _is_placed_after_its_cancel(known, order):
         ledger.update_order(job, enriched(known.order, order))
         ledger.happen(job, Event.CANCEL, "order.cancelled-before-it-came")
     elif source != "hl7v2":
@@ -53,6 +54,11 @@ def _new_after_cancel(ledger: Ledger, known: KnownOrder, order: Order, source: s
         ledger.update_order(job, replace(changed(known.order, order), moved=order.event))
         ledger.happen(job, Event.REPLAY, "order.ordered-anew", Stage.CONTEXT)
     return _AS_ASKED
+
+
+def _is_placed_after_its_cancel(known: KnownOrder, order: Order) -> bool:
+    """By ORC-9 alone: MSH-7 is stamped anew by whoever sends a late message again."""
+    return bool(order.requested_at and known.order.moved and known.order.moved.is_before(order.event))
 
 
 def _is_newer_version(known: KnownOrder, order: Order, source: str) -> bool:

@@ -39,7 +39,7 @@ def contradicts(known: Order, arrived: Order) -> bool:
     """
     if _two(known.study_instance_uid, arrived.study_instance_uid) or _two(known.part, arrived.part):
         return True
-    if known.part and not arrived.part and _other_procedure(known.procedure, arrived.procedure):
+    if known.part and not arrived.part and other_procedure(known.procedure, arrived.procedure):
         return True
     pairs = ((known.accession, arrived.accession), (known.placer, arrived.placer))
     return any(left and right and _same_system(left, right) and left.value != right.value for left, right in pairs)
@@ -54,7 +54,17 @@ def clashes(known: Order, arrived: Order) -> bool:
 def same_placer(known: Order, arrived: Order) -> bool:
     """The placer's own number for the order, in one system: what a change may correct everything else of."""
     left, right = known.placer, arrived.placer
-    return bool(left and right and left.system and left.system == right.system and left.value == right.value)
+    return bool(
+        left and right and authority(left) and authority(left) == authority(right) and left.value == right.value
+    )
+
+
+def under_one_accession(known: Order, arrived: Order) -> bool:
+    """One accession number or one study: several orders may be done together."""
+    left, right = known.accession, arrived.accession
+    if left and right and _agree(left, right):
+        return True
+    return bool(known.study_instance_uid) and known.study_instance_uid == arrived.study_instance_uid
 
 
 def under_one_number(known: Order, arrived: Order) -> bool:
@@ -146,7 +156,8 @@ def _named(procedure: Code | None) -> tuple[str, str]:
     return (procedure.system, procedure.code) if procedure.code else ("", procedure.display)
 
 
-def _other_procedure(known: Code | None, arrived: Code | None) -> bool:
+def other_procedure(known: Code | None, arrived: Code | None) -> bool:
+    """Both are codes of one system, and not the same."""
     if known is None or arrived is None or known.system != arrived.system:
         return False
     return _two(known.code, arrived.code)

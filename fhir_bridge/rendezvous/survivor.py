@@ -6,10 +6,7 @@ from dataclasses import replace
 from fhir_bridge.ports import Ledger
 from mappings.order import Identifier, Order, PatientIdentity
 
-
-UNCERTAIN_MOVE = (
-    "order.move-uncertain"  # a number, account or visit moved to another patient, and perhaps this order with it
-)
+UNCERTAIN_MOVE = "order.move-uncertain"  # a number, account or visit moved to another patient; this order with it?
 
 
 def authority(number: Identifier) -> str:

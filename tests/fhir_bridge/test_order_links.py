@@ -106,6 +106,66 @@ def test_a_cancel_of_one_procedure_under_the_number_cancels_that_one(desk: Order
     assert desk.statuses() == [Status.READY, Status.CANCELLED]
 
 
+THREE = "ORC|NW|CANARY-P1^RIS\rOBR|1|||XCHEST^Chest^L\rOBR|2|||XHAND^Hand^L\rOBR|3|||XFOOT^Foot^L"
+
+
+# item 26: the place of an OBR in a message is its place in no other message
+def test_a_cancel_of_two_procedures_under_the_number_spares_the_third(desk: OrderDesk) -> None:
+    desk.take(message(THREE))
+    desk.take(message("ORC|CA|CANARY-P1^RIS\rOBR|1|||XHAND^Hand^L\rOBR|2|||XFOOT^Foot^L"))
+    assert desk.statuses() == [Status.READY, Status.CANCELLED, Status.CANCELLED]
+
+
+# item 26
+def test_further_procedures_under_a_known_number_are_further_orders(desk: OrderDesk) -> None:
+    desk.take(message(THREE))
+    desk.take(message("ORC|NW|CANARY-P1^RIS\rOBR|1|||XKNEE^Knee^L\rOBR|2|||XHAND^Hand^L"))
+    assert procedures(desk) == ["XCHEST", "XHAND", "XFOOT", "XKNEE"]
+
+
+# item 27: one accession number for several orders
+@pytest.mark.parametrize(
+    ("procedure", "expected"),
+    [
+        ("", [Status.CANCELLED] * 2),
+        ("XHAND^Hand^L", [Status.READY, Status.CANCELLED]),
+        ("XFOOT^Foot^L", [Status.READY, Status.READY, Status.CANCELLED]),  # of none that we know
+    ],
+)
+def test_a_cancel_of_an_accession_number_cancels_what_it_names_under_it(
+    desk: OrderDesk, procedure: str, expected: list[Status]
+) -> None:
+    desk.order("NW")
+    desk.order("NW", placer="CANARY-P2^RIS", procedure="XHAND^Hand^L")
+    desk.order("CA", placer="", procedure=procedure)
+    assert desk.statuses() == expected
+
+
+# item 27
+def test_a_change_of_an_accession_number_that_does_not_say_of_which_order_is_refused(desk: OrderDesk) -> None:
+    desk.order("NW")
+    desk.order("NW", placer="CANARY-P2^RIS", procedure="XHAND^Hand^L")
+    with pytest.raises(MappingRefused, match=r"order\.ambiguous"):
+        desk.order("XO", placer="", procedure="XFOOT^Foot^L")
+    desk.order("XO", placer="", procedure="XHAND^Hand^L", priority="S")
+    assert [job.priority for job in desk.jobs()] == ["routine", "stat"]
+
+
+# item 27
+def test_a_cancel_of_an_accession_number_spares_orders_under_the_same_filler_number(desk: OrderDesk) -> None:
+    desk.order("NW")
+    desk.order("NW", placer="CANARY-P2^RIS", accession="", filler="0")
+    desk.order("CA", placer="", filler="0")
+    assert desk.statuses() == [Status.CANCELLED, Status.READY]
+
+
+# order control: XO of an order number whose authority has no rule
+def test_a_change_corrects_the_accession_number_of_the_order_that_bears_its_number(desk: OrderDesk) -> None:
+    desk.order("NW")
+    desk.order("XO", accession="CANARY-A2")
+    assert [job.order.accession and job.order.accession.value for job in desk.jobs()] == ["CANARY-A2"]
+
+
 # item 26
 def test_a_change_that_does_not_say_which_order_under_the_number_is_refused(desk: OrderDesk) -> None:
     desk.take(message("ORC|NW|CANARY-P1^RIS\rOBR|1|||XCHEST^Chest^L\rOBR|2|||XHAND^Hand^L"), policy=RIS)
@@ -145,7 +205,7 @@ def test_a_conflict_of_patients_is_pointed_out(desk: OrderDesk) -> None:
 @pytest.mark.parametrize("keys", [{"accession": ""}, {"placer": ""}], ids=["placer", "accession"])
 def test_a_cancel_for_the_same_number_of_another_authority_is_refused(desk: OrderDesk, keys: dict[str, str]) -> None:
     desk.order("NW", **keys)
-    with pytest.raises(MappingRefused, match="order.patient-conflict"):
+    with pytest.raises(MappingRefused, match=r"order\.patient-conflict"):
         desk.take(message(segments("CA", **keys)).replace("^^^HOSP", "^^^CLINIC"))
     assert desk.statuses() == [Status.READY]
 

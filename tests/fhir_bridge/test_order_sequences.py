@@ -138,6 +138,18 @@ def test_the_last_change_wins_in_whatever_order_the_messages_come(order: list[tu
     assert (procedures(desk), desk.statuses()) == (["E"], [Status.READY])
 
 
+# item 31: the cancel was of an earlier order; MSH-7 would not show that, for whoever sends again stamps anew
+@pytest.mark.parametrize(
+    ("field", "expected"), [("at", "order.ordered-anew"), ("sent", "order.cancelled-before-it-came")]
+)
+def test_an_order_placed_after_a_cancel_that_we_knew_no_order_of_starts(
+    desk: OrderDesk, field: str, expected: str
+) -> None:
+    desk.order("CA", **{field: at(10)})
+    desk.order("NW", **{field: at(20)})
+    assert [job.reason for job in desk.jobs()] == [expected]
+
+
 # item 31
 def test_an_order_known_only_by_its_change_is_noted_as_incomplete(desk: OrderDesk) -> None:
     desk.order("XO")

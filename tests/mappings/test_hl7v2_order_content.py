@@ -87,6 +87,8 @@ def test_orders_without_orc_are_new_or_refused_as_the_sender_is_known(policy: st
         (field("OBR", 20, "SPS1"), field("OBR", 20, "SPS2"), ["SPS1", "SPS2"]),
         (field("OBR", 20, "SPS1"), field("OBR", 20, "SPS1"), ["1", "2"]),
         (field("OBR", 20, "SPS1"), "OBR|2", ["1", "2"]),
+        ("OBR|1|||XHAND^Hand^L", "OBR|2|||XFOOT^Foot^L", ["XHAND.1", "XFOOT.1"]),
+        ("OBR|1|||XHAND^Hand^L", "OBR|2|||XHAND^Hand^L", ["XHAND.1", "XHAND.2"]),
     ],
 )
 def test_several_obr_under_one_orc_are_several_orders(first: str, second: str, parts: list[str]) -> None:
