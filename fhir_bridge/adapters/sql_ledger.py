@@ -5,9 +5,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, bindparam, delete, func, insert, select, tuple_, update
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from fhir_bridge import encoding
 from fhir_bridge.adapters import sql_tables as t
@@ -34,13 +48,18 @@ from mappings.order import Identifier, Order, OrderKey
 # The statements of every message, built once: building them costs more than SQLite takes to run them.
 _K, _P, _A = t.order_key.c, t.patient_identifier.c, t.patient_alias.c
 _KEYS: BindParameter[Any] = bindparam("keys", expanding=True)
-_ORDERS_BY_KEYS = (
-    select(*JOB_COLUMNS)
-    .join(t.order_key, _K.job == t.job.c.id)
-    .where(tuple_(_K.kind, _K.system, _K.value).in_(_KEYS))
-    .distinct()
-    .order_by(t.job.c.sequence)
-)
+
+
+@lru_cache(maxsize=32)
+def orders_by_keys_query(count: int) -> Select[Any]:
+    """The orders of so many keys. A list of OR: for a list of row values SQLite reads the whole table, not its index."""
+    same = [
+        and_(_K.kind == bindparam(f"kind{n}"), _K.system == bindparam(f"system{n}"), _K.value == bindparam(f"value{n}"))
+        for n in range(count)
+    ]
+    return select(*JOB_COLUMNS).where(t.job.c.id.in_(select(_K.job).where(or_(*same)))).order_by(t.job.c.sequence)
+
+
 _ALIASES = select(t.patient_alias).where(tuple_(_A.former_system, _A.former_value).in_(_KEYS))
 _ORDERS_BY_PATIENT = (
     select(*JOB_COLUMNS)
@@ -170,7 +189,8 @@ class SqlLedger:
     def orders_by_keys(self, keys: Sequence[OrderKey]) -> tuple[KnownOrder, ...]:
         if not keys:
             return ()
-        jobs = [job_of(row) for row in self.connection.execute(_ORDERS_BY_KEYS, {"keys": _rows(keys)})]
+        values = {f"{name}{n}": value for n, key in enumerate(keys) for name, value in _values(key).items()}
+        jobs = [job_of(row) for row in self.connection.execute(orders_by_keys_query(len(keys)), values)]
         return tuple(KnownOrder(job.order, job) for job in jobs)
 
     def add_order(self, order: Order, source: str, *, held: str = "", keys: Sequence[OrderKey] | None = None) -> str:
@@ -271,7 +291,3 @@ class SqlLedger:
 
 def _values(key: OrderKey) -> dict[str, object]:
     return {"kind": key.kind, "system": key.system, "value": key.value}
-
-
-def _rows(keys: Sequence[OrderKey]) -> list[tuple[str, str, str]]:
-    return [(key.kind, key.system, key.value) for key in keys]
