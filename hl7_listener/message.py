@@ -6,7 +6,9 @@ its first field is asked for, and a field is decoded when its text is. A segment
 `Message` fits `mappings.hl7v2_message.MessageView`, and a test holds it to that.
 """
 
+import itertools
 import re
+from collections.abc import Set
 
 from hl7_listener.charset import CharsetNote
 from hl7_listener.delimiters import Delimiters
@@ -47,6 +49,12 @@ class Segment:
         return longer
 
     @property
+    def filled(self) -> Set[int]:
+        """The numbers of the fields that hold something; 0 is the name."""
+        fields = self._fields or self._split()
+        return set(itertools.compress(range(len(fields)), fields))
+
+    @property
     def field_count(self) -> int:
         """The number of the last field that is written, even if empty."""
         return len(self._fields or self._split()) - 1
@@ -80,6 +88,30 @@ class Segment:
         if subcomponent != 1 or marks.subcomponent in text:
             text = _part(text, marks.subcomponent, subcomponent)
         return reading.unescape(text) if marks.escape in text else text
+
+    def components(self, field: int) -> list[list[str]]:
+        """A whole field at once: the components of each repetition, as `value` has them. Nothing where the field is empty.
+
+        Raises MessageRefused `hl7v2.charset`.
+        """
+        fields = self._fields or self._split()
+        whole = fields[field] if 0 < field < len(fields) else self.raw(field)
+        if not whole:
+            return []
+        reading = self._reading
+        text = whole.decode(reading.codec) if reading.codec else reading.decode(whole)
+        if field <= 2 and self.name in _HEADERS:
+            return [[text]]
+        marks = reading.delimiters
+        if marks.repetition in text:
+            found = [repetition.split(marks.component) for repetition in text.split(marks.repetition)]
+        else:
+            found = [text.split(marks.component)]
+        if marks.subcomponent and marks.subcomponent in text:
+            found = [[part.split(marks.subcomponent, 1)[0] for part in parts] for parts in found]
+        if marks.escape and marks.escape in text:
+            found = [[reading.unescape(part) for part in parts] for parts in found]
+        return found
 
     def text(self, field: int, repetition: int = 1) -> str:
         """A repetition as one text: for fields of free text, where senders leave `^` and `&` unescaped."""

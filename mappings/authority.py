@@ -45,10 +45,13 @@ class Authorities:
         A namespace rule with an OID does not answer for an identifier that bears another OID: the same number of two
         authorities is two patients.
         """
-        if rule := self._by_oid.get(identifier.universal_id):
+        return self._rule(identifier.namespace, identifier.universal_id)
+
+    def _rule(self, namespace: str, universal_id: str) -> Authority | None:
+        if rule := self._by_oid.get(universal_id):
             return rule
-        rule = self._by_name.get(identifier.namespace)
-        if rule and rule.oid and _is_oid(identifier.universal_id):
+        rule = self._by_name.get(namespace)
+        if rule and rule.oid and _is_oid(universal_id):
             return None
         return rule
 
@@ -56,11 +59,14 @@ class Authorities:
         """The identifier with its `system`; unchanged where it has one already, or where nothing is known of its authority."""
         if identifier.system:
             return identifier
-        rule = self.rule_for(identifier)
-        system = rule.identifier_system if rule else ""
-        if not system and _is_oid(identifier.universal_id):
-            system = f"urn:oid:{identifier.universal_id}"
+        system = self.system_for(identifier.namespace, identifier.universal_id)
         return replace(identifier, system=system) if system else identifier
+
+    def system_for(self, namespace: str, universal_id: str) -> str:
+        """The identifier system of what an HD names; empty where nothing is known of it."""
+        rule = self._rule(namespace, universal_id)
+        system = rule.identifier_system if rule else ""
+        return system or (f"urn:oid:{universal_id}" if universal_id and _is_oid(universal_id) else "")
 
     def rule_of_system(self, system: str) -> Authority | None:
         """The first rule that names this identifier system: how to write the authority for a receiver of HL7 v2."""

@@ -65,7 +65,7 @@ class CodeTable:
 
     def target(self, code: str, system: str) -> Code | None:
         """The target of this source code; None where there is no row, or a row without a target (inbound codes)."""
-        row = self.find(code, system)
+        row = self._rows.get((system, code))
         return row.target if row else None
 
     def translate(self, code: str, system: str) -> Code:

@@ -12,6 +12,10 @@ from mappings.order import Identifier
 
 _DTM = re.compile(r"(\d{4})(\d{2})(\d{2})(?:(\d{2})(?:(\d{2})(?:(\d{2})(?:\.(\d{1,6}))?)?)?)?([+-]\d{4})?")
 
+_OFFSET = re.compile(r"([+-])(\d{2})(\d{2})$")
+_DAY = re.compile(r"(\d{4})(\d{2})(\d{2})")
+_NOUGHT = frozenset({"0", "00"})
+
 
 def timestamp(text: str, zone: tzinfo) -> datetime | None:
     """A DTM (§2.A.22) as an aware time; without an offset it is local to `zone`. None where it is no time of at least a day.
@@ -22,21 +26,21 @@ def timestamp(text: str, zone: tzinfo) -> datetime | None:
     match = _DTM.fullmatch(text)
     if not match:
         return None
-    year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
-    microsecond = int((match[7] or "").ljust(6, "0"))
-    days = 0
-    if hour == 24 and not (minute or second or microsecond):
-        hour, days = 0, 1
+    year, month, day, hour, minute, second, fraction, own_offset = match.groups("0")
+    microsecond = int(fraction.ljust(6, "0"))
+    if own_offset != "0":
+        zone = offset(own_offset) or zone
     try:
-        local = datetime(year, month, day, hour, minute, second, microsecond) + timedelta(days=days)  # zone follows
-        return local.replace(tzinfo=offset(text) or zone)
+        if hour == "24" and minute in _NOUGHT and second in _NOUGHT and not microsecond:
+            return datetime(int(year), int(month), int(day), tzinfo=zone) + timedelta(days=1)
+        return datetime(int(year), int(month), int(day), int(hour), int(minute), int(second), microsecond, zone)
     except (ValueError, OverflowError):
         return None
 
 
 def offset(text: str) -> tzinfo | None:
     """The offset that a DTM bears (`+0100`), or None."""
-    match = re.search(r"([+-])(\d{2})(\d{2})$", text)
+    match = _OFFSET.search(text)
     if not match:
         return None
     delta = timedelta(hours=int(match[2]), minutes=int(match[3]))
@@ -47,7 +51,7 @@ def offset(text: str) -> tzinfo | None:
 
 def day(text: str) -> date | None:
     """The day of a DT or DTM; None where a part of it is missing or wrong (`00000000`, a year alone)."""
-    match = re.match(r"(\d{4})(\d{2})(\d{2})", text)
+    match = _DAY.match(text)
     if not match:
         return None
     try:
@@ -61,24 +65,20 @@ def entity_identifier(segment: Located, position: int, kind: str, authorities: A
     value = segment.key(position)
     if not value:
         return None
-    return authorities.resolve(
-        Identifier(value, type=kind, namespace=segment.text(position, 2), universal_id=segment.text(position, 3))
-    )
+    _, namespace, universal_id = segment.texts(position, 3)
+    return Identifier(value, authorities.system_for(namespace, universal_id), kind, namespace, universal_id)
 
 
 def composite_identifiers(segment: Located, position: int, authorities: Authorities) -> tuple[Identifier, ...]:
     """All repetitions of a CX (§2.A.14): id, assigning authority (component 4, an HD), type (component 5, table 0203)."""
     found = []
-    for repetition in range(1, segment.segment.repetitions(position) + 1):
+    for repetition in range(1, segment.repetitions(position) + 1):
         value = segment.key(position, repetition=repetition)
         if value:
-            identifier = Identifier(
-                value,
-                type=segment.text(position, 5, repetition=repetition),
-                namespace=segment.text(position, 4, 1, repetition),
-                universal_id=segment.text(position, 4, 2, repetition),
-            )
-            found.append(authorities.resolve(identifier))
+            _, _, _, namespace, type_ = segment.texts(position, 5, repetition)
+            universal_id = segment.text(position, 4, 2, repetition)
+            system = authorities.system_for(namespace, universal_id)
+            found.append(Identifier(value, system, type_, namespace, universal_id))
     return tuple(found)
 
 
@@ -87,11 +87,12 @@ def coded(segment: Located, position: int, authorities: Authorities) -> Code | N
 
     The coding system is a FHIR URI where table 0396 or a rule of the site knows its name, else empty: a local code passes unchanged.
     """
-    for first in (1, 4):
-        code, name = segment.text(position, first), segment.text(position, first + 2)
+    if position not in segment.filled:
+        return None
+    stated = segment.texts(position, 6)
+    for code, display, name in (stated[:3], stated[3:]):
         if code:
             known = load("coding_systems").target(name.upper(), code_system.CODING_SYSTEM)
             system = known.code if known else authorities.system_of(name)
-            return Code(code, system, segment.text(position, first + 1), name)
-    text = segment.text(position, 2)
-    return Code("", "", text) if text else None
+            return Code(code, system, display, name)
+    return Code("", "", stated[1]) if stated[1] else None

@@ -1,6 +1,6 @@
 """How the mappings read an HL7 v2 message: a view, so that they need no parser. `hl7_listener.message.Message` fits it."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Protocol
 
 NULL = '""'  # HL7 v2.5.1 §2.5.3: delete, as against empty = no change
@@ -11,6 +11,13 @@ class SegmentView(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def filled(self) -> Set[int]:
+        """The numbers of the fields that hold something; 0 is the name."""
+
+    def components(self, field: int) -> Sequence[Sequence[str]]:
+        """A whole field at once: the components of each repetition, as `value` has them. Nothing where the field is empty."""
 
     def repetitions(self, field: int) -> int:
         """How many repetitions the field has; 0 where it is empty or missing."""

@@ -3,7 +3,7 @@
 One Order per OBR, or per ORC that has none. Where we deviate from the v2-to-FHIR guide: docs/conformance/deviations.md.
 """
 
-from dataclasses import replace
+from collections.abc import Sequence
 
 from mappings import code_system
 from mappings.code import Code
@@ -22,7 +22,7 @@ from mappings.hl7v2_order_keys import (
 )
 from mappings.hl7v2_order_timing import Sent, event_time, priority_of, requested_at, scheduled_at, sent_of
 from mappings.hl7v2_pid import identity_of, number_of
-from mappings.order import EventTime, Identifier, Order, OrderControl, PatientIdentity
+from mappings.order import EventTime, Identifier, Order, OrderControl, OrderKey, PatientIdentity, keys_of
 from mappings.refusal import MappingRefused
 from mappings.trace import Trace
 
@@ -76,13 +76,18 @@ def _order(group: OrderGroup, policy: SenderPolicy, sent: Sent) -> Order:
 
 def _read(group: OrderGroup, control: OrderControl, policy: SenderPolicy, sent: Sent, trace: Trace) -> Order:
     requested = requested_at(group, sent, trace)
-    order = Order(
+    patient = _patient(group, policy, sent, trace)
+    placer = order_number(group, 2, "PLAC", policy, trace)
+    filler = order_number(group, 3, "FILL", policy, trace)
+    accession_number = accession(group, policy, trace)
+    study_uid = study_instance_uid(group, trace, policy.study_uid_sources)
+    return Order(
         control=control,
-        patient=_patient(group, policy, sent, trace),
-        placer=order_number(group, 2, "PLAC", policy, trace),
-        filler=order_number(group, 3, "FILL", policy, trace),
-        accession=accession(group, policy, trace),
-        study_instance_uid=study_instance_uid(group, trace, policy.study_uid_sources),
+        patient=patient,
+        placer=placer,
+        filler=filler,
+        accession=accession_number,
+        study_instance_uid=study_uid,
         procedure=_procedure(group, policy, trace),
         modality=modality_of(group, trace),
         priority=priority_of(group, trace),
@@ -98,14 +103,14 @@ def _read(group: OrderGroup, control: OrderControl, policy: SenderPolicy, sent: 
         control_code=code_of(group),
         event=event_time(requested, sent, trace),
         related=parent_keys(group, policy.authorities, trace),
+        trace=_with_keys(trace, keys_of(study_uid, accession_number, placer, filler), group),
     )
-    return replace(order, trace=(*trace.lines(), ("keys", _require_key(order, group))))
 
 
-def _require_key(order: Order, group: OrderGroup) -> str:
-    """Which keys the order has, for the trace. Raises MappingRefused `order.key-missing`."""
-    if keys := order.keys():
-        return ", ".join(key.kind for key in keys)
+def _with_keys(trace: Trace, keys: Sequence[OrderKey], group: OrderGroup) -> tuple[tuple[str, str], ...]:
+    """The trace, and which keys the order has. Raises MappingRefused `order.key-missing`."""
+    if keys:
+        return (*trace.lines(), ("keys", ", ".join([key.kind for key in keys])))
     where = group.orc or group.obr
     raise MappingRefused(
         "order.key-missing",
@@ -115,11 +120,12 @@ def _require_key(order: Order, group: OrderGroup) -> str:
 
 
 def _patient(group: OrderGroup, policy: SenderPolicy, sent: Sent, trace: Trace) -> PatientIdentity:
-    identity = identity_of(group.patient, policy, trace) if group.patient else PatientIdentity()
+    as_of = EventTime(sent.at, sent.sender) if sent.at else None
+    identity = identity_of(group.patient, policy, trace, as_of) if group.patient else PatientIdentity()
     if not identity.identifiers:
         where = group.patient.where(3) if group.patient else "PID^1^3"
         raise MappingRefused("order.patient-identifier-missing", where, "an order needs a patient identifier")
-    return replace(identity, as_of=EventTime(sent.at, sent.sender) if sent.at else None)
+    return identity
 
 
 def _procedure(group: OrderGroup, policy: SenderPolicy, trace: Trace) -> Code | None:
@@ -149,12 +155,11 @@ def modality_of(group: OrderGroup, trace: Trace) -> str:
 
 def _reason(group: OrderGroup, trace: Trace) -> str:
     """OBR-31 (reason for study), the text of each repetition, else its code."""
-    if group.obr is None:
-        return ""
     obr = group.obr
-    repetitions = range(1, obr.segment.repetitions(31) + 1)
-    texts = [obr.text(31, 2, repetition=number) or obr.text(31, 1, repetition=number) for number in repetitions]
-    reason = "; ".join(text for text in texts if text)
+    if obr is None or 31 not in obr.filled:
+        return ""
+    pairs = [obr.texts(31, 2, number) for number in range(1, obr.repetitions(31) + 1)]
+    reason = "; ".join([text or code for code, text in pairs if text or code])
     if reason:
         trace.note("reason", obr.where(31))
     return reason

@@ -2,8 +2,9 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -47,7 +48,7 @@ class SenderPolicy:
 
 def order_number(group: OrderGroup, position: int, kind: str, policy: SenderPolicy, trace: Trace) -> Identifier | None:
     """Placer (2) and filler (3) order number: ORC, else OBR; OBR first where several OBR stand under one ORC."""
-    segments = [group.obr, group.orc] if group.shares_orc else [group.orc, group.obr]
+    segments = (group.obr, group.orc) if group.shares_orc else (group.orc, group.obr)
     for segment in segments:
         found = entity_identifier(segment, position, kind, policy.authorities) if segment else None
         if segment and found:
@@ -61,7 +62,7 @@ def accession(group: OrderGroup, policy: SenderPolicy, trace: Trace) -> Identifi
 
     A longer number than IPC-1 allows (16 characters) is taken, and noted; so is another number in another source.
     """
-    found = list(_values(group, policy.accession_sources))
+    found = _values(group, policy.accession_sources)
     if not found:
         return None
     value, segment, position, component = found[0]
@@ -97,27 +98,30 @@ def study_instance_uid(group: OrderGroup, trace: Trace, sources: Sequence[str] =
 def procedure_number(group: OrderGroup, element: str, sources: Sequence[str], trace: Trace) -> str:
     """Requested Procedure ID, Scheduled Procedure Step ID, station AE title: the first source that has a value. None is a key."""
     for source in sources:
-        for segment, position, component in _places(group, source):
+        name, position, component = _place_of(source)
+        for segment in group.named(name):
             if value := segment.text(position, component):
                 trace.note(element, segment.where(position))
                 return value
     return ""
 
 
-def _values(group: OrderGroup, sources: Sequence[str]) -> Iterator[tuple[str, Located, int, int]]:
+def _values(group: OrderGroup, sources: Sequence[str]) -> list[tuple[str, Located, int, int]]:
     """What the sources hold, best first: value, segment, field, component. Raises MappingRefused `order.key-deleted`."""
+    found = []
     for source in sources:
-        for segment, position, component in _places(group, source):
+        name, position, component = _place_of(source)
+        for segment in group.named(name):
             if value := segment.key(position, component):
-                yield value, segment, position, component
+                found.append((value, segment, position, component))
+    return found
 
 
-def _places(group: OrderGroup, source: str) -> Iterator[tuple[Located, int, int]]:
+@lru_cache(maxsize=256)
+def _place_of(source: str) -> tuple[str, int, int]:
+    """Segment, field, component of a source, which the policy has checked."""
     match = _SOURCE.fullmatch(source)
-    if match is None:  # the policy has checked them
-        return
-    for segment in group.named(match[1]):
-        yield segment, int(match[2]), int(match[3] or 1)
+    return (match[1], int(match[2]), int(match[3] or 1)) if match else ("", 0, 1)
 
 
 def with_parts(orders: Sequence[Order], groups: Sequence[OrderGroup]) -> tuple[Order, ...]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
+from zoneinfo import ZoneInfo
 
 from mappings import code_system
 from mappings.code_table import load
@@ -11,11 +12,13 @@ from mappings.hl7v2_datatypes import offset, timestamp
 from mappings.hl7v2_groups import Located, OrderGroup
 from mappings.hl7v2_message import MessageView
 from mappings.hl7v2_order_keys import SenderPolicy
-from mappings.hl7v2_pid import sent_at, zone_of
 from mappings.order import EventTime, Priority
 from mappings.trace import Trace
 
 _URGENCY = (Priority.STAT, Priority.ASAP, Priority.URGENT, Priority.ROUTINE)
+
+_PRIORITY_SOURCES = (("TQ1", 9, 1), ("ORC", 7, 6), ("OBR", 27, 6), ("OBR", 5, 1))
+_TIMED = re.compile(r"T[SMHDWL]\d+")  # table 0485: within so many seconds, minutes, ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +33,15 @@ class Sent:
 
 def sent_of(message: MessageView, policy: SenderPolicy) -> Sent:
     """MSH-3, MSH-4, MSH-7."""
-    zone = zone_of(message, policy)
     for segment in message.segments:
         if segment.name == "MSH":
-            rule = "in the zone of MSH-7" if offset(segment.value(7)) else "in the sender's zone"
+            time = segment.value(7)
+            own_zone = offset(time)
+            zone = own_zone or ZoneInfo(policy.time_zone)
+            rule = "in the zone of MSH-7" if own_zone else "in the sender's zone"
             sender = f"{segment.value(3)}|{segment.value(4)}"
-            return Sent(zone, rule, sender, sent_at(message, zone))
-    return Sent(zone, "in the sender's zone", "|", None)
+            return Sent(zone, rule, sender, timestamp(time.strip(), zone))
+    return Sent(ZoneInfo(policy.time_zone), "in the sender's zone", "|", None)
 
 
 def requested_at(group: OrderGroup, sent: Sent, trace: Trace) -> datetime | None:
@@ -46,9 +51,8 @@ def requested_at(group: OrderGroup, sent: Sent, trace: Trace) -> datetime | None
 
 def scheduled_at(group: OrderGroup, sent: Sent, trace: Trace) -> datetime | None:
     """TQ1-7, else ORC-7.4, OBR-27.4, OBR-36, OBR-6."""
-    sources = [(segment, 7, 1) for segment in group.named("TQ1")]
-    sources += [(segment, 7, 4) for segment in group.named("ORC")]
-    sources += [(segment, *place) for place in ((27, 4), (36, 1), (6, 1)) for segment in group.named("OBR")]
+    sources: list[tuple[Located | None, int, int]] = [(segment, 7, 1) for segment in group.named("TQ1")]
+    sources += ((group.orc, 7, 4), (group.obr, 27, 4), (group.obr, 36, 1), (group.obr, 6, 1))
     return _first_time("scheduled_at", sources, sent, trace)
 
 
@@ -65,8 +69,7 @@ def _first_time(
     element: str, sources: Sequence[tuple[Located | None, int, int]], sent: Sent, trace: Trace
 ) -> datetime | None:
     for segment, position, component in sources:
-        text = segment.text(position, component) if segment else ""
-        if not segment or not text:
+        if segment is None or not (text := segment.text(position, component)):
             continue
         found = timestamp(text, sent.zone)
         rule = "not a time, left out" if found is None else "its own offset" if offset(text) else sent.zone_rule
@@ -78,29 +81,24 @@ def _first_time(
 
 def priority_of(group: OrderGroup, trace: Trace) -> Priority:
     """TQ1-9, else ORC-7.6, else OBR-27.6, else OBR-5 (table 0485, or a word); of repetitions the most urgent; else routine."""
-    sources: Sequence[tuple[list[Located], int, int]] = (
-        (group.named("TQ1"), 9, 1),
-        (group.named("ORC"), 7, 6),
-        (group.named("OBR"), 27, 6),
-        (group.named("OBR"), 5, 1),
-    )
-    for segments, position, component in sources:
-        understood = [
-            (priority, segment.where(position))
-            for segment in segments
-            for repetition in range(1, segment.segment.repetitions(position) + 1)
-            if (priority := _priority_of(segment.text(position, component, repetition=repetition)))
-        ]
-        if understood:
-            priority, where = min(understood, key=lambda pair: _URGENCY.index(pair[0]))
+    for name, position, component in _PRIORITY_SOURCES:
+        most_urgent, where = None, ""
+        for segment in group.named(name):
+            for repetition in range(1, segment.repetitions(position) + 1):
+                found = _priority_of(segment.text(position, component, repetition=repetition))
+                if found and (most_urgent is None or _URGENCY.index(found) < _URGENCY.index(most_urgent)):
+                    most_urgent, where = found, segment.where(position)
+        if most_urgent:
             trace.note("priority", where)
-            return priority
+            return most_urgent
     return Priority.ROUTINE
 
 
 def _priority_of(text: str) -> Priority | None:
+    if not text:
+        return None
     word = text.upper()
-    if re.fullmatch(r"T[SMHDWL]\d+", word):
+    if _TIMED.fullmatch(word):
         word = "T"
     table = load("priorities")
     found = table.target(word, code_system.EXTENDED_PRIORITY) or table.target(word, code_system.OWN_PRIORITY_WORDS)

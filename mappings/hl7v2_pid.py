@@ -1,15 +1,16 @@
 """Who a PID segment is about, and when a message says so (HL7 v2.5.1 §3.4.2; MSH-7). The same for orders and for ADT."""
 
-from datetime import datetime, tzinfo
+from collections.abc import Sequence
+from datetime import tzinfo
 from zoneinfo import ZoneInfo
 
 from mappings import code_system
 from mappings.code_table import load
-from mappings.hl7v2_datatypes import composite_identifiers, day, offset, timestamp
+from mappings.hl7v2_datatypes import composite_identifiers, day, offset
 from mappings.hl7v2_groups import Located
 from mappings.hl7v2_message import MessageView
 from mappings.hl7v2_order_keys import SenderPolicy
-from mappings.order import Identifier, PatientIdentity
+from mappings.order import EventTime, Identifier, PatientIdentity
 from mappings.trace import Trace
 
 
@@ -21,11 +22,6 @@ def zone_of(message: MessageView, policy: SenderPolicy) -> tzinfo:
     return ZoneInfo(policy.time_zone)
 
 
-def sent_at(message: MessageView, zone: tzinfo) -> datetime | None:
-    """MSH-7, when the message was written; None where it is no time."""
-    return next((timestamp(s.value(7).strip(), zone) for s in message.segments if s.name == "MSH"), None)
-
-
 def number_of(segment: Located | None, position: int, policy: SenderPolicy) -> Identifier | None:
     """An account (PID-18) or visit number (PV1-19), the first one. It is no key of ours: a null is as good as nothing."""
     if segment is None or not segment.text(position):
@@ -33,7 +29,7 @@ def number_of(segment: Located | None, position: int, policy: SenderPolicy) -> I
     return next(iter(composite_identifiers(segment, position, policy.authorities)), None)
 
 
-def identity_of(pid: Located, policy: SenderPolicy, trace: Trace) -> PatientIdentity:
+def identity_of(pid: Located, policy: SenderPolicy, trace: Trace, as_of: EventTime | None = None) -> PatientIdentity:
     """PID-3, the patient's own identifier first; PID-2, then PID-4, of old senders where PID-3 is empty; PID-7; PID-8.
 
     Without identifiers where the segment has none. Raises MappingRefused `order.key-deleted`.
@@ -43,19 +39,25 @@ def identity_of(pid: Located, policy: SenderPolicy, trace: Trace) -> PatientIden
         identifiers = composite_identifiers(pid, position, policy.authorities)
         if identifiers:
             break
-    ranked = tuple(sorted(identifiers, key=lambda identifier: rank_of(identifier, policy)))
+    ranked = ranked_by(identifiers, policy)
     if ranked:
         rule = ("the configured authority first", "type MR first", "as sent")[rank_of(ranked[0], policy)]
         trace.note("patient.identifiers", f"{pid.where(position)}: {rule}")
-    birth_date = day(pid.text(7))
-    if birth_date:
-        trace.note("patient.birth_date", pid.where(7))
-    elif pid.text(7):
-        trace.note("patient.birth_date", f"{pid.where(7)}: not a whole day, left out")
-    sex = load("administrative_sex").target(pid.text(8).upper(), code_system.ADMINISTRATIVE_SEX)
-    if pid.text(8):
+    born, stated_sex = pid.text(7), pid.text(8)
+    birth_date = day(born)
+    if born:
+        trace.note("patient.birth_date", pid.where(7) + ("" if birth_date else ": not a whole day, left out"))
+    sex = load("administrative_sex").target(stated_sex.upper(), code_system.ADMINISTRATIVE_SEX)
+    if stated_sex:
         trace.note("patient.sex", pid.where(8) + ("" if sex else ": not in table 0001, left out"))
-    return PatientIdentity(ranked, birth_date, sex.code if sex else "")
+    return PatientIdentity(ranked, birth_date, sex.code if sex else "", as_of=as_of)
+
+
+def ranked_by(identifiers: Sequence[Identifier], policy: SenderPolicy) -> tuple[Identifier, ...]:
+    """The same identifiers, the patient's own first."""
+    if len(identifiers) < 2:
+        return tuple(identifiers)
+    return tuple(sorted(identifiers, key=lambda identifier: rank_of(identifier, policy)))
 
 
 def rank_of(identifier: Identifier, policy: SenderPolicy) -> int:

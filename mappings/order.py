@@ -131,24 +131,32 @@ class Order:
         return any(name == element for name, _ in self.trace)
 
     def keys(self) -> tuple[OrderKey, ...]:
-        """The keys by which two arrivals are the same order (DESIGN §4a), strongest first.
-
-        A filler order number is a key only with its authority: fillers count from 1, too.
-        """
-        found = []
-        if self.study_instance_uid:
-            found.append(OrderKey("study", "", self.study_instance_uid))
-        if self.accession:
-            found.append(OrderKey("accession", "", self.accession.value))
-        if self.placer:
-            found.append(OrderKey("placer", _authority(self.placer), self.placer.value))
-        if self.filler and _authority(self.filler):
-            found.append(OrderKey("filler", _authority(self.filler), self.filler.value))
+        """The keys by which two arrivals are the same order (DESIGN §4a), strongest first."""
+        found = keys_of(self.study_instance_uid, self.accession, self.placer, self.filler)
         if self.service_request:
             found.append(OrderKey("service-request", "", self.service_request))
         if self.part and (number := self.placer or self.filler or self.accession):
             found.append(OrderKey("part", _authority(number), f"{number.value}#{self.part}"))
         return tuple(found)
+
+
+def keys_of(
+    study_instance_uid: str, accession: Identifier | None, placer: Identifier | None, filler: Identifier | None
+) -> list[OrderKey]:
+    """The keys that an order's numbers are, strongest first.
+
+    A filler order number is a key only with its authority: fillers count from 1, too.
+    """
+    found = []
+    if study_instance_uid:
+        found.append(OrderKey("study", "", study_instance_uid))
+    if accession:
+        found.append(OrderKey("accession", "", accession.value))
+    if placer:
+        found.append(OrderKey("placer", _authority(placer), placer.value))
+    if filler and _authority(filler):
+        found.append(OrderKey("filler", _authority(filler), filler.value))
+    return found
 
 
 def _authority(number: Identifier) -> str:

@@ -101,6 +101,41 @@ def test_repetitions_are_counted(field: int, count: int) -> None:
     assert pid.repetitions(field) == count
 
 
+def test_a_whole_field_is_its_repetitions_and_their_components() -> None:
+    pid = segment("PID|1|a & b^c\\T\\d~^e&f|||^")
+
+    assert pid.filled == {0, 1, 2, 5}
+    assert pid.components(2) == [["a ", "c&d"], ["", "e"]]
+    assert (pid.components(1), pid.components(3), pid.components(5), pid.components(99)) == (
+        [["1"]],
+        [],
+        [["", ""]],
+        [],
+    )
+
+
+def test_a_whole_delimiter_field_is_one_text() -> None:
+    msh = Message(MSH).segments[0]
+
+    assert (msh.components(1), msh.components(2), msh.components(9)) == ([["|"]], [["^~\\&"]], [["ORM", "O01"]])
+
+
+@given(
+    st.text(st.sampled_from('|^~&\\FTX22" aé'), max_size=30),
+    st.sampled_from([b"MSH|^~\\&|", b"MSH|^~|", b"MSH|^~\\|"]),
+)
+def test_a_whole_field_holds_what_its_values_are(line: str, header: bytes) -> None:
+    found = segment(f"PID|{line}", header=header + b"\r")
+
+    for field in range(1, found.field_count + 1):
+        repetitions = found.components(field)
+        assert (len(repetitions), bool(repetitions)) == (found.repetitions(field), field in found.filled)
+        for repetition, components in enumerate(repetitions, 1):
+            places = range(1, len(components) + 1)
+            assert components == [found.value(field, component, repetition=repetition) for component in places]
+            assert found.value(field, len(components) + 1, repetition=repetition) == ""
+
+
 def test_the_header_counts_its_separator_as_the_first_field() -> None:
     msh = Message((DATA / "orm_o01_zds.hl7").read_bytes()).segments[0]
 
