@@ -9,7 +9,6 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
-    BindParameter,
     Connection,
     Select,
     and_,
@@ -19,7 +18,6 @@ from sqlalchemy import (
     insert,
     or_,
     select,
-    tuple_,
     update,
 )
 
@@ -47,7 +45,6 @@ from mappings.order import Identifier, Order, OrderKey
 
 # The statements of every message, built once: building them costs more than SQLite takes to run them.
 _K, _P, _A = t.order_key.c, t.patient_identifier.c, t.patient_alias.c
-_KEYS: BindParameter[Any] = bindparam("keys", expanding=True)
 
 
 @lru_cache(maxsize=32)
@@ -60,7 +57,9 @@ def orders_by_keys_query(count: int) -> Select[Any]:
     return select(*JOB_COLUMNS).where(t.job.c.id.in_(select(_K.job).where(or_(*same)))).order_by(t.job.c.sequence)
 
 
-_ALIASES = select(t.patient_alias).where(tuple_(_A.former_system, _A.former_value).in_(_KEYS))
+ALIAS_QUERY = select(t.patient_alias).where(
+    _A.former_system == bindparam("system"), _A.former_value == bindparam("value")
+)
 _ORDERS_BY_PATIENT = (
     select(*JOB_COLUMNS)
     .join(t.patient_identifier, _P.job == t.job.c.id)
@@ -161,12 +160,12 @@ class SqlLedger:
         )
 
     def aliases_of(self, identifiers: Sequence[Identifier]) -> tuple[PatientAlias, ...]:
-        rows = [identifier_key(identifier) for identifier in identifiers]
-        merged = [alias_of(row).former for row in self.connection.execute(_ALIASES, {"keys": rows})] if rows else []
-        return tuple(alias for former in merged if (alias := followed(former, self._alias)))
+        found = (followed(identifier, self._alias) for identifier in identifiers)
+        return tuple(alias for alias in found if alias)
 
     def _alias(self, former: Identifier) -> PatientAlias | None:
-        row = self.connection.execute(_ALIASES, {"keys": [identifier_key(former)]}).first()
+        system, value = identifier_key(former)
+        row = self.connection.execute(ALIAS_QUERY, {"system": system, "value": value}).first()
         return alias_of(row) if row else None
 
     def set_alias(self, alias: PatientAlias) -> bool:

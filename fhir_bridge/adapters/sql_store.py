@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
 
 from fhir_bridge.adapters import sql_tables as t
 from fhir_bridge.adapters.sql_database import SqlDatabase
@@ -59,10 +59,8 @@ class SqlStore:
             return {row.message: effect_of(row) for row in connection.execute(query)}
 
     def failed_effects(self, limit: int = 100) -> tuple[Effect, ...]:
-        e = t.effect.c
-        query = select(t.effect).where(e.answer != "AA").order_by(e.message.desc()).limit(limit)
         with self._database.reading() as connection:
-            return tuple(effect_of(row) for row in connection.execute(query))
+            return tuple(effect_of(row) for row in connection.execute(FAILED_EFFECTS.limit(limit)))
 
     def intake_position(self) -> int:
         with self._database.reading() as connection:
@@ -138,6 +136,9 @@ class SqlStore:
             )
 
 
+# by name, not as "other than AA": that would read every effect there is
+_ANSWER = t.effect.c.answer
+FAILED_EFFECTS = select(t.effect).where(or_(_ANSWER == "AE", _ANSWER == "AR")).order_by(t.effect.c.message.desc())
 _FENCE = select(t.job.c.fence, t.job.c.status, t.job.c.wish, t.job.c.losses, t.job.c.models).where(
     t.job.c.id == bindparam("this")
 )

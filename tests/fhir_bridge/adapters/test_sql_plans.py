@@ -9,7 +9,8 @@ from sqlalchemy import Select
 from sqlalchemy.dialects import sqlite
 
 from fhir_bridge.adapters.sql_database import SqlDatabase
-from fhir_bridge.adapters.sql_ledger import orders_by_keys_query
+from fhir_bridge.adapters.sql_ledger import ALIAS_QUERY, orders_by_keys_query
+from fhir_bridge.adapters.sql_store import FAILED_EFFECTS
 
 
 @pytest.fixture
@@ -33,3 +34,8 @@ def test_orders_are_found_by_their_keys_without_reading_all_jobs(database: SqlDa
     steps = plan(database, orders_by_keys_query(count))
     assert [step for step in steps if step.startswith("SCAN")] == []
     assert any("order_key" in step and "kind=? AND system=? AND value=?" in step for step in steps)
+
+
+@pytest.mark.parametrize("query", [ALIAS_QUERY, FAILED_EFFECTS], ids=["merges", "failed effects"])
+def test_neither_merges_nor_failed_messages_are_found_by_reading_all(database: SqlDatabase, query: Select[Any]) -> None:
+    assert [step for step in plan(database, query) if step.startswith("SCAN")] == []
