@@ -96,12 +96,12 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def is_idle(self) -> bool:
         """Whether nothing is under way: no message, no part of one, and the end is not near either."""
-        return self._messages.is_over and not (self._decoder.is_open or self.is_ending)
+        return self._messages.is_over and not (self._decoder.is_open or self._is_last)
 
     @property
-    def is_ending(self) -> bool:
-        """Whether nothing more is read."""
-        return self._is_last
+    def is_over(self) -> bool:
+        """Whether nothing is left but to close."""
+        return self._messages.is_over and self._is_last
 
     def drain(self) -> None:
         """Read nothing more, answer what was read, close."""

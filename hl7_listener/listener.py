@@ -104,7 +104,7 @@ class Listener:
         traffic = self._traffic.of(host)
         if self._policy.replace_on_reconnect:
             self._replace(host)
-        open_now = [one for one in self._connections.union(self._opening.values()) if not one.is_ending]
+        open_now = [one for one in self._connections.union(self._opening.values()) if not one.is_over]
         refusal = self._admission.refusal(host, len(open_now), sum(one.host == host for one in open_now))
         if refusal:
             traffic.connections_refused[refusal] += 1
@@ -137,8 +137,8 @@ class Listener:
                     ssl_handshake_timeout=self._policy.handshake_timeout_seconds,
                     ssl_shutdown_timeout=_FAREWELL_SECONDS,
                 )
-        except OSError:  # plaintext, no common version, no or a wrong certificate, silence, or the peer went away
-            traffic.closed["tls-handshake"] += 1
+        except OSError:  # plaintext, no common version, no or a wrong certificate, silence; or the peer went away
+            traffic.closed["tls-handshake" if tls else "connection-lost"] += 1
 
     def _end_opening(self, task: asyncio.Task[None], accepted: socket.socket) -> None:
         del self._opening[task]

@@ -3,7 +3,7 @@
 from concurrent.futures import Future
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hl7_listener.acknowledgement import Outcome
@@ -47,6 +47,7 @@ class Peer:
         raise AssertionError
 
 
+@settings(deadline=None)
 @given(st.permutations(range(6)), st.integers(1, 6))
 def test_answers_keep_the_order_of_the_messages_whatever_finishes_first(finished: list[int], in_flight: int) -> None:
     peer = Peer(in_flight)
@@ -64,6 +65,7 @@ def test_answers_keep_the_order_of_the_messages_whatever_finishes_first(finished
     assert (peer.messages.is_over, peer.memory.held_bytes) == (True, 0)
 
 
+@settings(deadline=None)
 @given(STREAMS, st.lists(st.integers(1, 40)))
 def test_every_message_of_a_stream_gets_one_answer_and_the_last_is_always_found(stream: bytes, cuts: list[int]) -> None:
     """Item 2: whatever came before, a whole block behind it is a message."""

@@ -123,6 +123,7 @@ def test_a_listener_without_file_descriptors_takes_the_waiting_peer_later(monkey
         writer.write(block(A))
         answer = await asyncio.wait_for(reader.readuntil(b"\x1c\r"), TIMEOUT_SECONDS)
         writer.close()
+        await writer.wait_closed()
         await listener.close()
         assert not listening.is_exhausted
         return answer
