@@ -79,6 +79,10 @@ class EventTime:
         """Surely earlier; False where the two cannot be compared."""
         return other is not None and self.clock == other.clock and self.at < other.at
 
+    def among(self, others: "tuple[EventTime, ...]") -> "tuple[EventTime, ...]":
+        """The others with this one as the last of its clock."""
+        return (*(other for other in others if other.clock != self.clock), self)
+
 
 @dataclass(frozen=True, slots=True)
 class OrderKey:
@@ -94,8 +98,8 @@ class Order:
     """One imaging order (FHIR ServiceRequest; HL7 v2 ORC + OBR + IPC/ZDS).
 
     Two orders do not differ by what their messages wanted: `control_code`, `event`, `moved`, `related`. `part` tells apart orders
-    under one number. In an order that we hold, `event` is the time of the last new order or change that counted, `moved` that of the
-    last cancel, hold or release.
+    under one number. In an order that we hold, `event` is the time of the last new order or change that counted, `moved` those of the
+    last cancel, hold or release by each clock.
     """
 
     control: OrderControl
@@ -120,7 +124,7 @@ class Order:
     part: str = ""
     control_code: str = field(default="", compare=False)  # ORC-1
     event: EventTime | None = field(default=None, compare=False)
-    moved: EventTime | None = field(default=None, compare=False)
+    moved: tuple[EventTime, ...] = field(default=(), compare=False)
     related: tuple[OrderKey, ...] = field(
         default=(), compare=False
     )  # of the orders it replaces (RO), of its parent (CH)

@@ -136,7 +136,9 @@ def _create_early(ledger: Ledger, order: Order, source: str) -> str:
         job = ledger.add_order(order, source)
     else:
         moves = order.control in (*_CANCELS, OrderControl.HOLD)
-        job = ledger.add_order(replace(order, event=None, moved=order.event if moves else None), source)
+        job = ledger.add_order(
+            replace(order, event=None, moved=(order.event,) if moves and order.event else ()), source
+        )
     if order.control in _CANCELS:
         ledger.happen(job, Event.CANCEL, CANCELLED_EARLY)
     elif order.control is OrderControl.HOLD:

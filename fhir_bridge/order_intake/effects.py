@@ -8,7 +8,7 @@ from fhir_bridge.ports import KnownOrder, Ledger
 from fhir_bridge.rendezvous.completeness import NO_IMAGES, STILL_ARRIVING
 from fhir_bridge.rendezvous.same_order import changed, demographics_differ, enriched, needs_restart
 from fhir_bridge.rendezvous.survivor import UNCERTAIN_MOVE
-from mappings.order import Order, OrderControl
+from mappings.order import EventTime, Order, OrderControl
 
 CANCELLED_EARLY = "order.cancelled-early"  # the cancel came first; its order has not come yet
 CONFLICT = "order.patient-conflict"
@@ -47,18 +47,18 @@ def _new_after_cancel(ledger: Ledger, known: KnownOrder, order: Order, source: s
         ledger.happen(job, Event.CANCEL, "order.cancelled-before-it-came")
     elif source != "hl7v2":
         ledger.note(job, "received-again", f"order.{known.job.status}")
-    elif order.event and order.event.is_before(known.order.moved):
+    elif _is_older_than_a_move(known, order):
         ledger.note(job, "received-again", STALE)
         return True, STALE
     else:
-        ledger.update_order(job, replace(changed(known.order, order), moved=order.event))
+        ledger.update_order(job, replace(changed(known.order, order), moved=_with_move(known, order)))
         ledger.happen(job, Event.REPLAY, "order.ordered-anew", Stage.CONTEXT)
     return _AS_ASKED
 
 
 def _is_placed_after_its_cancel(known: KnownOrder, order: Order) -> bool:
     """By ORC-9 alone: MSH-7 is stamped anew by whoever sends a late message again."""
-    return bool(order.requested_at and known.order.moved and known.order.moved.is_before(order.event))
+    return bool(order.requested_at) and any(move.is_before(order.event) for move in known.order.moved)
 
 
 def _is_newer_version(known: KnownOrder, order: Order, source: str) -> bool:
@@ -152,7 +152,7 @@ def _release(ledger: Ledger, known: KnownOrder, order: Order, _source: str) -> R
 
 def _is_stale(ledger: Ledger, known: KnownOrder, order: Order) -> bool:
     """Older than the last cancel, hold or release that counted (never by arrival: messages overtake each other)."""
-    if order.event is None or not order.event.is_before(known.order.moved):
+    if not _is_older_than_a_move(known, order):
         return False
     ledger.note(known.job.id, f"{order.control}-ignored", STALE)
     return True
@@ -160,7 +160,15 @@ def _is_stale(ledger: Ledger, known: KnownOrder, order: Order) -> bool:
 
 def _moved(ledger: Ledger, known: KnownOrder, order: Order) -> None:
     if order.event:
-        ledger.update_order(known.job.id, replace(known.order, moved=order.event))
+        ledger.update_order(known.job.id, replace(known.order, moved=_with_move(known, order)))
+
+
+def _is_older_than_a_move(known: KnownOrder, order: Order) -> bool:
+    return order.event is not None and any(order.event.is_before(move) for move in known.order.moved)
+
+
+def _with_move(known: KnownOrder, order: Order) -> tuple[EventTime, ...]:
+    return order.event.among(known.order.moved) if order.event else known.order.moved
 
 
 def _progress(ledger: Ledger, known: KnownOrder, order: Order, _source: str) -> Result:

@@ -20,9 +20,12 @@ def same_number(left: Identifier, right: Identifier) -> bool:
 
 
 def may_be(left: Identifier, right: Identifier) -> bool:
-    """The same number, or one whose authority is not said on one side."""
-    unsaid = not authority(left) or not authority(right)
-    return left.value == right.value and (unsaid or authority(left) == authority(right))
+    """The same number, or one whose authority is not said on one side, or had no rule when the other one had."""
+    if left.value != right.value:
+        return False
+    if not authority(left) or not authority(right) or authority(left) == authority(right):
+        return True
+    return left.namespace == right.namespace and not (left.system and right.system)
 
 
 def among(number: Identifier, others: Iterable[Identifier]) -> bool:

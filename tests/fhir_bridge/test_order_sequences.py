@@ -89,6 +89,22 @@ def test_a_late_repetition_of_the_order_does_not_undo_its_cancel(desk: OrderDesk
     assert (taken.warning, desk.statuses()) == ("order.stale", [Status.CANCELLED])
 
 
+# item 31: another sender's word does not make us forget this one's
+def test_a_late_repetition_does_not_undo_a_cancel_that_two_senders_told(desk: OrderDesk) -> None:
+    desk.order("NW", at=at(0))
+    desk.order("CA", at=at(10))
+    desk.order("CA", at=at(11), sender="EMR|HOSP")
+    taken = desk.order("NW", at=at(0))
+    assert (taken.warning, desk.statuses()) == ("order.stale", [Status.CANCELLED])
+
+
+# item 31
+def test_a_late_hold_of_one_sender_is_late_after_a_release_of_another(desk: OrderDesk) -> None:
+    for control, minute, sender in (("NW", 0, "RIS"), ("RL", 20, "RIS"), ("RL", 5, "EMR")):
+        desk.order(control, at=at(minute), sender=f"{sender}|HOSP")
+    assert (desk.order("HD", at=at(10)).warning, desk.statuses()) == ("order.stale", [Status.READY])
+
+
 # item 31
 def test_an_order_placed_after_its_cancel_is_ordered_anew(desk: OrderDesk) -> None:
     for control, minute in (("NW", 0), ("CA", 10), ("NW", 20)):

@@ -9,7 +9,7 @@ from fhir_bridge.errors import StaleClaim
 from fhir_bridge.job import Event, Stage, Status
 from fhir_bridge.patient_intake import PatientTaken
 from fhir_bridge.ports import Move
-from mappings.order import PatientIdentity
+from mappings.order import Identifier, PatientIdentity
 from tests.support.adt_messages import adt, cx, merge, mrg, pid
 from tests.support.builders import MRN_SYSTEM, an_order
 from tests.support.frozen_clock import FrozenClock
@@ -248,6 +248,14 @@ def test_an_order_under_a_bare_number_follows_only_where_the_person_is_the_same(
     desk.adt(merge("CANARY-2", "CANARY-1", birth=birth))
     assert (desk.numbers(job), desk.numbers(other)) == (numbers, (["2"], ["1"]))
     assert [n.system for n in desk.patient(job).identifiers] == [""]
+
+
+# item 32: the order came before the site had a rule for the authority
+def test_an_order_from_before_the_rule_for_its_authority_is_pointed_out(desk: PatientDesk) -> None:
+    patient = replace(an_order().patient, identifiers=(Identifier("CANARY-1", type="MR", namespace="HOSP"),))
+    job = desk.accept(an_order(patient=patient))
+    taken = desk.adt(merge("CANARY-2", "CANARY-1"))
+    assert (taken, desk.numbers(job)) == (PatientTaken((job,), ("patient.merge-ambiguous",)), (["1"], []))
 
 
 # item 28, item 32: two authorities have given this number
