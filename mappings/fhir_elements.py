@@ -15,6 +15,8 @@ Json = dict[str, Any]
 
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _PERCENT = {byte: f"%{byte:02X}" for byte in range(256) if byte not in _UNRESERVED}
+_NEEDS_NO_PERCENT = re.compile(r"[A-Za-z0-9\-._~]*")
+_VARIANT = {f"{digit:x}": f"{digit & 3 | 8:x}" for digit in range(16)}  # RFC 4122 §4.1.1: the two first bits are 10
 _URL_NAMESPACE = NAMESPACE_URL.bytes
 _REFERENCE = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}")
 
@@ -72,11 +74,8 @@ def full_url(kind: str, system: str, value: str) -> str:
 
 def name_uuid(name: str) -> str:
     """The UUID version 5 of a name in the namespace of URLs (RFC 4122 §4.3): the same name always has the same one."""
-    digest = bytearray(hashlib.sha1(_URL_NAMESPACE + name.encode(), usedforsecurity=False).digest()[:16])
-    digest[6] = digest[6] & 0x0F | 0x50
-    digest[8] = digest[8] & 0x3F | 0x80
-    text = digest.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    text = hashlib.sha1(_URL_NAMESPACE + name.encode(), usedforsecurity=False).hexdigest()
+    return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"
 
 
 def condition(system: str, value: str) -> str:
@@ -86,6 +85,8 @@ def condition(system: str, value: str) -> str:
 
 def percent_encoded(text: str) -> str:
     """Text as part of a URL (RFC 3986 §2.1)."""
+    if _NEEDS_NO_PERCENT.fullmatch(text):
+        return text
     return text.encode().decode("latin-1").translate(_PERCENT)  # one character a byte
 
 

@@ -51,7 +51,7 @@ class Draft:
             return
         if value or value is False:
             self.elements[element] = value
-        elif segment.segment.value(position) == NULL:
+        elif position in segment.filled and segment.segment.value(position) == NULL:
             self.removed.add(element)
             self.elements.pop(element, None)
             rule = "a null: deleted"
@@ -65,7 +65,7 @@ class Draft:
         if not value and value is not False:
             return
         self.elements[element] = value
-        if source:
+        if source and self._trace.wanted:
             self._trace.note(f"{self._name}.{element}", source)
 
     def assume(self, element: str, value: Any, source: str) -> None:
@@ -223,13 +223,13 @@ def full_url(kind: str, identifier: Identifier) -> str:
 
 def search_of(kind: str, identifiers: Iterable[Identifier]) -> str:
     """`Kind?identifier=a|1,b|2`: the resource that has one of these (R4 §3.1.1.4.17: a comma is OR)."""
-    tokens = [_encoded_system(one.system) + percent_encoded(_escaped(one.value)) for one in identifiers]
+    tokens = [_encoded_system(one.system) + percent_encoded(one.value.translate(_ESCAPED)) for one in identifiers]
     return f"{kind}?identifier={','.join(tokens)}"
 
 
 @lru_cache(maxsize=1024)
 def _encoded_system(system: str) -> str:
-    return percent_encoded(f"{_escaped(system)}|")
+    return percent_encoded(f"{system.translate(_ESCAPED)}|")
 
 
 def searches(bundle: Json) -> tuple[str, ...]:
@@ -242,7 +242,3 @@ def searches(bundle: Json) -> tuple[str, ...]:
         elif "?" in request["url"]:
             found.append(request["url"])
     return tuple(found)
-
-
-def _escaped(text: str) -> str:
-    return text.translate(_ESCAPED)

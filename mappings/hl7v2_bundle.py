@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from mappings.fhir_elements import Json
 from mappings.fhir_transaction import Transaction
 from mappings.hl7v2_conversion import Conversion
-from mappings.hl7v2_groups import Located, OrderGroup, groups_of
+from mappings.hl7v2_groups import Located, OrderGroup, groups_among
 from mappings.hl7v2_message import MessageView
 from mappings.hl7v2_order import ORDER_EVENTS
 from mappings.hl7v2_order_control import code_of
@@ -121,7 +121,7 @@ def _add_admission(conversion: Conversion, event: str) -> None:
 
 def _add_orders(conversion: Conversion) -> None:
     """The patients of the message, and every order group. Raises `order.group-missing`."""
-    groups = groups_of(conversion.message)
+    groups = groups_among(conversion.segments)
     if not groups:
         raise MappingRefused("order.group-missing", "ORC^1", "the message has neither ORC nor OBR")
     around = {pid.sequence: _surroundings(conversion, pid, segments) for pid, segments in _patients(conversion)}

@@ -6,7 +6,7 @@ from datetime import tzinfo
 from mappings.fhir_elements import Json
 from mappings.fhir_transaction import Draft, Transaction
 from mappings.hl7v2_elements import person_name, repetitions, shown_name
-from mappings.hl7v2_groups import Located
+from mappings.hl7v2_groups import Located, located
 from mappings.hl7v2_identity import Scope, identifier_element
 from mappings.hl7v2_message import MessageView
 from mappings.hl7v2_order_keys import SenderPolicy
@@ -27,13 +27,10 @@ class Conversion:
 
     def __init__(self, message: MessageView, policy: SenderPolicy, transaction: Transaction, trace: Trace) -> None:
         self.message, self.policy, self.transaction, self.trace = message, policy, transaction, trace
-        self.segments: list[Located] = []
+        self.segments = located(message)
         self.named: dict[str, list[Located]] = {}
-        for segment in message.segments:
-            alike = self.named.setdefault(segment.name, [])
-            located = Located(segment, len(alike) + 1)
-            alike.append(located)
-            self.segments.append(located)
+        for segment in self.segments:
+            self.named.setdefault(segment.name, []).append(segment)
         if not self.segments or self.segments[0].name != "MSH":
             raise MappingRefused("bundle.header-missing", "MSH^1", "a message begins with MSH")
         self.header = self.segments[0]
@@ -44,49 +41,42 @@ class Conversion:
         self, value: str, kind: str, type_: str = "", namespace: str = "", universal_id: str = ""
     ) -> Identifier:
         """An identifier with its system."""
-        identifier = Identifier(value, type=type_, namespace=namespace, universal_id=universal_id)
-        return self.scope.identified(self.policy.authorities.resolve(identifier), kind)
+        system = self.policy.authorities.system_for(namespace, universal_id)
+        system = system or self.scope.system_of(kind, namespace or universal_id)
+        return Identifier(value, system, type_, namespace, universal_id)
 
     def composite(self, segment: Located, position: int, kind: str, default_type: str = "") -> list[Identifier]:
         """All repetitions of a CX (HL7 v2.5.1 §2.A.14)."""
+        if position not in segment.filled:
+            return []
         found = []
         for number in repetitions(segment, position):
-            if value := segment.text(position, repetition=number):
-                found.append(
-                    self.resolved(
-                        value,
-                        kind,
-                        segment.text(position, 5, repetition=number) or default_type,
-                        segment.text(position, 4, 1, number),
-                        segment.text(position, 4, 2, number),
-                    )
-                )
+            value, _, _, namespace, type_ = segment.texts(position, 5, number)
+            if value:
+                universal_id = segment.text(position, 4, 2, number)
+                found.append(self.resolved(value, kind, type_ or default_type, namespace, universal_id))
         return found
 
     def entity(self, segment: Located, position: int, kind: str, type_: str = "") -> Identifier | None:
         """An EI (HL7 v2.5.1 §2.A.28)."""
-        value = segment.text(position)
-        return (
-            self.resolved(value, kind, type_, segment.text(position, 2), segment.text(position, 3)) if value else None
-        )
+        if position not in segment.filled:
+            return None
+        value, namespace, universal_id = segment.texts(position, 3)
+        return self.resolved(value, kind, type_, namespace, universal_id) if value else None
 
     def practitioners(self, segment: Located, position: int) -> list[Json]:
         """References to the people in an XCN field: a Practitioner where it has a number, else the name alone."""
+        if position not in segment.filled:
+            return []
         found = []
         for number in repetitions(segment, position):
-            name = person_name(segment, position, number)
-            value = segment.text(position, repetition=number)
+            value, *parts, _, namespace, _, _, _, type_ = segment.texts(position, 13, number)
+            name = person_name(parts)
             if not value:
                 if name:
                     found.append({"display": shown_name(name)})
                 continue
-            identifier = self.resolved(
-                value,
-                "person",
-                segment.text(position, 13, repetition=number),
-                segment.text(position, 9, 1, number),
-                segment.text(position, 9, 2, number),
-            )
+            identifier = self.resolved(value, "person", type_, namespace, segment.text(position, 9, 2, number))
             draft = Draft("Practitioner", self.trace)
             draft.put("identifier", [identifier_element(identifier)])
             draft.put("name", [name] if name else [])

@@ -54,13 +54,15 @@ def instant_of(text: str, zone: tzinfo) -> str:
 
 def repetitions(segment: Located, position: int) -> range:
     """The numbers of a field's repetitions, from 1."""
-    return range(1, segment.segment.repetitions(position) + 1)
+    return range(1, segment.repetitions(position) + 1)
 
 
 def free_text(segment: Located, position: int) -> str:
     """A field of free text, its repetitions as lines; separators that a sender left unescaped are part of it."""
-    lines = (segment.segment.text(position, number).strip() for number in repetitions(segment, position))
-    return "\n".join(line for line in lines if line and line != NULL)
+    if position not in segment.filled:
+        return ""
+    lines = [segment.segment.text(position, number).strip() for number in repetitions(segment, position)]
+    return "\n".join([line for line in lines if line and line != NULL])
 
 
 def coded_concept(segment: Located, position: int, authorities: Authorities, repetition: int = 1) -> Json:
@@ -68,21 +70,24 @@ def coded_concept(segment: Located, position: int, authorities: Authorities, rep
 
     A coding system is named by table 0396, by a rule of the site, or is an HL7 table; else the code stays without a system.
     """
-    if segment.segment.repetitions(position) < repetition:
+    if position not in segment.filled:
         return {}
+    stated = segment.texts(position, 9, repetition)
+    found: Json = {}
     codings = []
-    for first in (1, 4):
-        code = segment.text(position, first, repetition=repetition)
+    for code, display, name in (stated[:3], stated[3:6]):
         if code:
-            name = segment.text(position, first + 2, repetition=repetition)
-            display = segment.text(position, first + 1, repetition=repetition)
-            codings.append(
-                without_empty((("system", system_named(name, authorities)), ("code", code), ("display", display)))
-            )
-    text = segment.text(position, 9, repetition=repetition)
-    if not codings and not text:
-        text = segment.text(position, 2, repetition=repetition)
-    return without_empty((("coding", codings), ("text", text)))
+            system = system_named(name, authorities)
+            coding = {"system": system, "code": code} if system else {"code": code}
+            if display:
+                coding["display"] = display
+            codings.append(coding)
+    if codings:
+        found["coding"] = codings
+    text = stated[8] or ("" if codings else stated[1])
+    if text:
+        found["text"] = text
+    return found
 
 
 def system_named(name: str, authorities: Authorities) -> str:
@@ -106,30 +111,26 @@ def label_of(concept: Json) -> str:
 def human_names(segment: Located, position: int) -> Iterator[Json]:
     """The repetitions of an XPN as HumanNames."""
     for number in repetitions(segment, position):
-        name = _name(segment, position, number, (1, 2, 3, 4, 5, 6))
-        code = segment.text(position, 7, repetition=number).upper()
-        use = load("name_uses").target(code, code_system.NAME_TYPE) if code else None
+        *parts, code = segment.texts(position, 7, number)
+        name = person_name(parts)
+        use = load("name_uses").target(code.upper(), code_system.NAME_TYPE) if code else None
         if name:
             yield {"use": use.code, **name} if use else name
 
 
-def person_name(segment: Located, position: int, repetition: int) -> Json:
-    """The name in an XCN (components 2 to 7)."""
-    return _name(segment, position, repetition, (2, 3, 4, 5, 6, 7))
-
-
-def _name(segment: Located, position: int, number: int, components: Sequence[int]) -> Json:
-    family, given, further, suffix, prefix, degree = (
-        segment.text(position, component, repetition=number) for component in components
-    )
-    return without_empty(
-        (
-            ("family", family),
-            ("given", [part for part in (given, further) if part]),
-            ("prefix", [prefix] if prefix else []),
-            ("suffix", [part for part in (suffix, degree) if part]),
-        )
-    )
+def person_name(parts: Sequence[str]) -> Json:
+    """The name in an XPN (its components 1 to 6) or an XCN (2 to 7)."""
+    family, given, further, suffix, prefix, degree = parts
+    name: Json = {}
+    if family:
+        name["family"] = family
+    if given or further:
+        name["given"] = [part for part in (given, further) if part]
+    if prefix:
+        name["prefix"] = [prefix]
+    if suffix or degree:
+        name["suffix"] = [part for part in (suffix, degree) if part]
+    return name
 
 
 def shown_name(name: Json) -> str:
@@ -142,16 +143,14 @@ def shown_name(name: Json) -> str:
 def addresses(segment: Located, position: int) -> Iterator[Json]:
     """The repetitions of an XAD as Addresses."""
     for number in repetitions(segment, position):
-        street, other, city, state, postcode, country = (
-            segment.text(position, component, repetition=number) for component in range(1, 7)
-        )
-        kind = segment.text(position, 7, repetition=number).upper()
+        street, other, city, state, postcode, country, kind, _, district = segment.texts(position, 9, number)
+        kind = kind.upper()
         use = load("address_uses").target(kind, code_system.ADDRESS_TYPE) if kind else None
         found = without_empty(
             (
                 ("line", [part for part in (street, other) if part]),
                 ("city", city),
-                ("district", segment.text(position, 9, repetition=number)),
+                ("district", district),
                 ("state", state),
                 ("postalCode", postcode),
                 ("country", country),
@@ -164,13 +163,12 @@ def addresses(segment: Located, position: int) -> Iterator[Json]:
 def contact_points(segment: Located, position: int, default_use: str) -> Iterator[Json]:
     """The repetitions of an XTN as ContactPoints; a use of `home` or `work` by the field where the XTN names none."""
     for number in repetitions(segment, position):
-        equipment = segment.text(position, 3, repetition=number).upper()
-        named_use = segment.text(position, 2, repetition=number).upper()
+        stated = segment.texts(position, 12, number)
+        named_use, equipment, email = stated[1].upper(), stated[2].upper(), stated[3]
         system = load("telecom_systems").target(equipment, code_system.TELECOM_EQUIPMENT) if equipment else None
-        email = segment.text(position, 4, repetition=number)
         if email:
             yield {"system": "email", "value": email}
-        phone = _phone(segment, position, number)
+        phone = _phone(stated)
         if not phone or phone == email:
             continue
         kind = "email" if named_use == "NET" or "@" in phone else system.code if system else "phone"
@@ -179,14 +177,12 @@ def contact_points(segment: Located, position: int, default_use: str) -> Iterato
         yield without_empty((("system", kind), ("value", phone), ("use", use_code)))
 
 
-def _phone(segment: Located, position: int, number: int) -> str:
+def _phone(stated: Sequence[str]) -> str:
     """XTN.1, else XTN.12, else country, area, local number and extension."""
-    whole = segment.text(position, 1, repetition=number) or segment.text(position, 12, repetition=number)
+    whole = stated[0] or stated[11]
     if whole:
         return whole
-    country, area, local, extension = (
-        segment.text(position, component, repetition=number) for component in (5, 6, 7, 8)
-    )
+    country, area, local, extension = stated[4:8]
     if not local:
         return ""
     parts = [f"+{country.removeprefix('+')}" if country else "", area, local, f"ext. {extension}" if extension else ""]

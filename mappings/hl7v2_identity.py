@@ -27,9 +27,12 @@ class Scope:
         """
         if identifier.system:
             return identifier
-        authority = identifier.namespace or identifier.universal_id or self.sender
-        system = _own_system(kind, authority)
+        system = self.system_of(kind, identifier.namespace or identifier.universal_id)
         return Identifier(identifier.value, system, identifier.type, identifier.namespace, identifier.universal_id)
+
+    def system_of(self, kind: str, authority: str) -> str:
+        """Our system for what an authority counts that the site has no rule for; the sender's own where it names none."""
+        return _own_system(kind, authority or self.sender)
 
 
 @lru_cache(maxsize=1024)

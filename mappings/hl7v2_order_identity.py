@@ -28,11 +28,14 @@ class Numbers:
 def numbers_of(conversion: Conversion, groups: Sequence[OrderGroup]) -> list[Numbers]:
     """The numbers of every group. Raises MappingRefused `order.key-missing`, `order.key-deleted`, `order.study-uid-malformed`."""
     read = [_read(conversion, number, group) for number, group in enumerate(groups, 1)]
-    counts: Counter[tuple[str, str]] = Counter()
-    for numbers in read:
-        counts.update(
-            (found.system, found.value) for found in (numbers.placer, numbers.filler, numbers.accession) if found
-        )
+    counts = Counter(
+        [
+            (found.system, found.value)
+            for numbers in read
+            for found in (numbers.placer, numbers.filler, numbers.accession)
+            if found
+        ]
+    )
     return [
         _identified(numbers, group, number, counts)
         for number, (numbers, group) in enumerate(zip(read, groups, strict=True), 1)
@@ -40,7 +43,7 @@ def numbers_of(conversion: Conversion, groups: Sequence[OrderGroup]) -> list[Num
 
 
 def _read(conversion: Conversion, number: int, group: OrderGroup) -> Numbers:
-    trace, policy, scope = Trace(), conversion.policy, conversion.scope
+    trace, policy, scope = Trace(wanted=conversion.trace.wanted), conversion.policy, conversion.scope
     placer = order_number(group, 2, "PLAC", policy, trace)
     filler = order_number(group, 3, "FILL", policy, trace)
     accession_number = accession(group, policy, trace)

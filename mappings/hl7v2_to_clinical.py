@@ -135,7 +135,7 @@ def _value(conversion: Conversion, segment: Located) -> tuple[str, object]:
         comparator = segment.text(5)
         if not comparator or comparator in _COMPARATORS:
             return "valueQuantity", quantity | ({"comparator": comparator} if comparator else {})
-    if kind in _CODED and segment.segment.repetitions(5) == 1:
+    if kind in _CODED and segment.repetitions(5) == 1:
         return "valueCodeableConcept", coded_concept(segment, 5, conversion.policy.authorities)
     if kind in _TIMES and (moment := date_time(words, conversion.zone)):
         return "valueDateTime", moment

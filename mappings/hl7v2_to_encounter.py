@@ -16,6 +16,7 @@ from mappings.hl7v2_to_patient import Writing, WrittenPatient
 from mappings.order import Identifier
 
 _PARTICIPANTS = ((7, "ATND", "attender"), (8, "REF", "referrer"), (9, "CON", "consultant"), (17, "ADM", "admitter"))
+_HOSPITALIZATION = frozenset({5, 13, 14, 36})
 _LOCATION_PARTS = (1, 2, 3, 4, 7, 8)  # PL: point of care, room, bed, facility, building, floor
 _UNKNOWN_CLASS = Code("UNK", code_system.NULL_FLAVOR, "unknown")
 
@@ -62,15 +63,21 @@ def encounter_draft(conversion: Conversion, visit: Visit, patient: WrittenPatien
     draft.put("class", *_class(pv1))
     authorities = conversion.policy.authorities
     draft.put("subject", {"reference": patient.reference})
-    admission_type = coded_concept(pv1, 4, authorities)
-    draft.take("type", pv1, 4, [admission_type] if admission_type else [])
-    draft.take("serviceType", pv1, 10, coded_concept(pv1, 10, authorities))
+    filled = pv1.filled
+    if 4 in filled:
+        admission_type = coded_concept(pv1, 4, authorities)
+        draft.take("type", pv1, 4, [admission_type] if admission_type else [])
+    if 10 in filled:
+        draft.take("serviceType", pv1, 10, coded_concept(pv1, 10, authorities))
     draft.take("participant", pv1, 7, _participants(conversion, pv1))
     if event == "A13":
         draft.removed.add("period.end")
-    draft.take("period", pv1, 44 if pv1.text(44) else 45, _period(conversion, pv1, event))
-    draft.take("hospitalization", pv1, 14, _hospitalization(conversion, pv1))
-    draft.take("location", pv1, 3, _locations(pv1))
+    if 44 in filled or 45 in filled:
+        draft.take("period", pv1, 44 if pv1.text(44) else 45, _period(conversion, pv1, event))
+    if not filled.isdisjoint(_HOSPITALIZATION):
+        draft.take("hospitalization", pv1, 14, _hospitalization(conversion, pv1))
+    if 3 in filled or 6 in filled:
+        draft.take("location", pv1, 3, _locations(pv1))
     if visit.pv2:
         reason = coded_concept(visit.pv2, 3, authorities)
         draft.take("reasonCode", visit.pv2, 3, [reason] if reason else [])
@@ -112,6 +119,8 @@ def _class(pv1: Located) -> tuple[Json, str]:
 def _participants(conversion: Conversion, pv1: Located) -> list[Json]:
     found = []
     for position, code, display in _PARTICIPANTS:
+        if position not in pv1.filled:
+            continue
         role = {"coding": [coding(Code(code, code_system.PARTICIPATION, display))]}
         for individual in conversion.practitioners(pv1, position):
             found.append({"type": [role], "individual": individual})
@@ -123,9 +132,10 @@ def _locations(pv1: Located) -> list[Json]:
     active = "planned" if pv1.text(2).upper() == "P" else "active"
     found = []
     for position, status in ((3, active), (6, "completed")):
-        if not pv1.segment.repetitions(position):
+        if position not in pv1.filled:
             continue
-        words = ", ".join(part for component in _LOCATION_PARTS if (part := pv1.text(position, component)))
+        parts = pv1.texts(position, 8)
+        words = ", ".join([parts[component - 1] for component in _LOCATION_PARTS if parts[component - 1]])
         if words:
             found.append({"location": {"display": words}, "status": status})
     return found

@@ -19,12 +19,13 @@ from mappings.hl7v2_elements import (
 )
 from mappings.hl7v2_groups import Located
 from mappings.hl7v2_identity import identifier_element
-from mappings.hl7v2_pid import rank_of
+from mappings.hl7v2_pid import ranked_by
 from mappings.order import Identifier
 from mappings.refusal import MappingRefused
 
 _BIRTH_TIME = "http://hl7.org/fhir/StructureDefinition/patient-birthTime"
 _BOOLEANS = {"Y": True, "N": False}  # table 0136
+_TELECOM = {13: "home", 14: "work", 40: ""}  # the use where the XTN names none
 Writing = Literal["ensured", "replaced"]
 
 
@@ -62,10 +63,12 @@ def patient_draft(conversion: Conversion, segment: Located) -> tuple[Draft, list
 def patient_identifiers(conversion: Conversion, segment: Located, positions: tuple[int, ...]) -> list[Identifier]:
     """The identifiers of the first of these CX fields that has any, the patient's own first."""
     for position in positions:
+        if position not in segment.filled:
+            continue
         for number in repetitions(segment, position):
             segment.key(position, repetition=number)
         if found := conversion.composite(segment, position, "patient"):
-            return sorted(found, key=lambda identifier: rank_of(identifier, conversion.policy))
+            return list(ranked_by(found, conversion.policy))
     return []
 
 
@@ -86,40 +89,47 @@ def _identifiers(conversion: Conversion, segment: Located) -> tuple[list[Identif
 
 
 def _demographics(draft: Draft, conversion: Conversion, segment: Located) -> None:
-    draft.take("name", segment, 5, [*human_names(segment, 5), *human_names(segment, 9)])
-    born = segment.text(7)
-    draft.take(
-        "birthDate", segment, 7, calendar_date(born), "" if calendar_date(born) or not born else "no date: left out"
-    )
-    moment = date_time(born, conversion.zone)
-    if "T" in moment and "birthDate" in draft.elements:
-        draft.put("_birthDate", {"extension": [{"url": _BIRTH_TIME, "valueDateTime": moment}]})
+    filled = segment.filled
+    if 5 in filled or 9 in filled:
+        draft.take("name", segment, 5, [*human_names(segment, 5), *human_names(segment, 9)])
+    if 7 in filled:
+        _birth(draft, conversion, segment)
     sex = segment.text(8).upper()
     gender = load("administrative_sex").target(sex, code_system.ADMINISTRATIVE_SEX)
     rule = "administrative_sex.csv" if gender else "not in table 0001: left out" if sex else ""
     draft.take("gender", segment, 8, gender.code if gender else "", rule)
-    dead = date_time(segment.text(29), conversion.zone)
+    dead = date_time(segment.text(29), conversion.zone) if 29 in filled else ""
     draft.take("deceasedDateTime", segment, 29, dead)
-    if not dead:
+    if 30 in filled and not dead:
         draft.take("deceasedBoolean", segment, 30, _BOOLEANS.get(segment.text(30).upper()))
-    draft.take("maritalStatus", segment, 16, _marital_status(conversion, segment))
+    if 16 in filled:
+        draft.take("maritalStatus", segment, 16, _marital_status(conversion, segment))
     order = segment.text(25)
     if order.isdigit() and int(order) > 0:
         draft.take("multipleBirthInteger", segment, 25, int(order))
-    else:
+    elif 24 in filled:
         draft.take("multipleBirthBoolean", segment, 24, _BOOLEANS.get(segment.text(24).upper()))
 
 
+def _birth(draft: Draft, conversion: Conversion, segment: Located) -> None:
+    """PID-7: the day, and the time beside it where it has one."""
+    born = segment.text(7)
+    date = calendar_date(born)
+    draft.take("birthDate", segment, 7, date, "" if date or not born else "no date: left out")
+    if date and len(born) > len("YYYYMMDD") and "T" in (moment := date_time(born, conversion.zone)):
+        draft.put("_birthDate", {"extension": [{"url": _BIRTH_TIME, "valueDateTime": moment}]})
+
+
 def _contacts(draft: Draft, conversion: Conversion, segment: Located) -> None:
-    telecom = [
-        *contact_points(segment, 13, "home"),
-        *contact_points(segment, 14, "work"),
-        *contact_points(segment, 40, ""),
-    ]
-    draft.take("telecom", segment, 13, telecom)
-    draft.take("address", segment, 11, list(addresses(segment, 11)))
-    language = coded_concept(segment, 15, conversion.policy.authorities)
-    draft.take("communication", segment, 15, [{"language": language}] if language else [])
+    filled = segment.filled
+    if not filled.isdisjoint(_TELECOM):
+        telecom = [point for position, use in _TELECOM.items() for point in contact_points(segment, position, use)]
+        draft.take("telecom", segment, 13, telecom)
+    if 11 in filled:
+        draft.take("address", segment, 11, list(addresses(segment, 11)))
+    if 15 in filled:
+        language = coded_concept(segment, 15, conversion.policy.authorities)
+        draft.take("communication", segment, 15, [{"language": language}] if language else [])
 
 
 def _marital_status(conversion: Conversion, segment: Located) -> Json:
