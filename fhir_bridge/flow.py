@@ -213,10 +213,10 @@ STEPS: dict[Stage, Step] = {
 
 
 def _patient_of_now(job: Job, kit: Kit) -> Resource:
-    """The patient as the order and the FHIR server name him now. Whoever that is, the images must still be his."""
+    """The patient as the order and the FHIR server name him now. Whoever that is, the images must still be his, and the order's."""
     patient = kit.record.find_patient(job.order.patient)
     raw = encoding.load(RawStudy, kit.read(job, Stage.STUDY))
-    require_match(read_identity(raw.files), job.order, patient, raw.study_instance_uid)
+    require_match(read_identity(raw.files), job.order, patient, job.order.study_instance_uid or raw.study_instance_uid)
     return patient
 
 

@@ -9,8 +9,10 @@ from fhir_bridge.adapters.in_memory.delivery import InMemoryDelivery
 from fhir_bridge.adapters.in_memory.queue import InMemoryQueue
 from fhir_bridge.errors import Refused, Uncertain
 from fhir_bridge.job import STAGES, Event, Stage, Status
+from fhir_bridge.order_intake import accept_order
 from fhir_bridge.ports import Claim, Receipt
 from mappings.finding import Report
+from mappings.order import OrderControl
 from tests.support.adt_messages import adt, cx, merge, mrg, pid, take_adt
 from tests.support.bridge_in_memory import PATIENT, BridgeInMemory
 from tests.support.builders import MRN_SYSTEM, an_order
@@ -62,6 +64,18 @@ def test_a_merge_before_any_step_sends_the_result_to_the_survivor_alone(bridge: 
     take_adt(bridge.store, A40)
     finish(bridge)
     assert (bridge.job(job).status, last(bridge, job)) == (Status.DONE, ("Patient/8", ["CANARY-2"]))
+    assert len(bridge.destination.versions[job]) == 1
+
+
+# item 32, order control XO: what a person is to look at goes out by no merge
+def test_a_merge_sends_no_result_of_another_study_than_the_changed_order_names(bridge: BridgeInMemory) -> None:
+    job = bridge.order()
+    finish(bridge)
+    with bridge.store.transaction() as ledger:
+        accept_order(ledger, an_order(control=OrderControl.CHANGE, study_instance_uid="2.25.9"), "hl7v2")
+    take_adt(bridge.store, A40)
+    finish(bridge)
+    assert (bridge.job(job).status, bridge.job(job).reason) == (Status.HELD, "identity.mismatch")
     assert len(bridge.destination.versions[job]) == 1
 
 
