@@ -1,9 +1,9 @@
-"""Kills the whole server at random moments under a stream of orders: how many orders are lost, how many results doubled?
+"""Kills the whole server, or its door alone, at random moments under a stream of orders: how many are lost, how many results doubled?
 
     python benchmarks/kill.py [--kills 1000] [--seed 1] [--folder DIR]
 
-`serve` and its model process are killed by SIGKILL while they start, take orders, work and write results to a real HAPI FHIR
-server, and are started again at once. Three senders resend each message, the same bytes, until it has its AA; some repeat what has
+`serve`, its door and its model process are killed by SIGKILL while they start, take orders, work and write results to a real HAPI FHIR
+server, and are started again at once; now and then the door is killed alone before, and `serve` opens it again. Three senders resend each message, the same bytes, until it has its AA; some repeat what has
 its AA already. At the end the server is left to finish, and each acknowledged order must have one job, one DiagnosticReport and its
 usual Observations, on its own patient. Prints one JSON object; exit code 1 if anything was lost, doubled, or left unfinished.
 

@@ -2,6 +2,10 @@
 
     python benchmarks/mllp_acknowledgements.py [--subject storage-off --subject serve] [--seconds 3] [--rounds 3]
 
+Subjects: `storage-off` is our listener with an acceptor that says AA and keeps nothing; `serve` the product, whose jobs are worked on
+meanwhile; `listen` its door alone; `hl7apy` and `hl7` other servers, which keep nothing either (benchmarks/mllp_peers.py; `hl7` is
+installed into .work/ for it).
+
 A closed loop: each connection sends one order, waits for AA with its own control ID, sends the next. In every round the floor (one
 fdatasync after each kilobyte appended, on the disk of the data folder) is measured beside the subjects, because disks change their
 mind from one minute to the next: compare ratios, not rates. Prints one JSON object.
@@ -24,6 +28,7 @@ import sys
 import tempfile
 import threading
 import time
+import venv
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
@@ -35,6 +40,8 @@ from hl7_listener.acknowledgement import Outcome
 from hl7_listener.framing import frame
 from hl7_listener.server import ListenerPolicy, MllpServer, Received
 
+ROOT = Path(__file__).resolve().parent.parent
+PEERS = Path(__file__).with_name("mllp_peers.py")
 FLOOR_FACTORS = {1: 0.5, 16: 6.0, 64: 15.0}
 ORDER_BYTES = 1024
 FLOOR_SECONDS = 2.0
@@ -57,7 +64,40 @@ def serve(data: Path) -> AbstractContextManager[Address]:
     return server_process([str(executable), "serve", "--data-dir", str(data), *settings], data)
 
 
-SUBJECTS: dict[str, Subject] = {"storage-off": storage_off, "serve": serve}
+def listen(data: Path) -> AbstractContextManager[Address]:
+    """The door alone."""
+    executable = Path(sys.executable).with_name("fhir-bridge")
+    return server_process([str(executable), "listen", "--data-dir", str(data), "--set", "mllp.port=0"], data)
+
+
+def hl7apy(data: Path) -> AbstractContextManager[Address]:
+    """hl7apy's MLLPServer."""
+    return server_process([sys.executable, str(PEERS), "hl7apy"], data)
+
+
+def hl7(data: Path) -> AbstractContextManager[Address]:
+    """python-hl7's asyncio server, under an interpreter of its own."""
+    return server_process([str(hl7_python()), str(PEERS), "hl7"], data)
+
+
+def hl7_python() -> Path:
+    """An interpreter with python-hl7, made once."""
+    folder = ROOT / ".work" / "python-hl7"
+    python = folder / "bin" / "python"
+    if not python.exists():
+        venv.create(folder, with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "hl7==0.4.5"], check=True)
+    return python
+
+
+SUBJECTS: dict[str, Subject] = {
+    "storage-off": storage_off,
+    "serve": serve,
+    "listen": listen,
+    "hl7apy": hl7apy,
+    "hl7": hl7,
+}
+ONE_MESSAGE_A_CONNECTION = {"hl7apy"}
 
 
 @contextlib.contextmanager
@@ -161,23 +201,31 @@ def floor(folder: Path) -> Load:
 
 
 class Sender:
-    """One connection with one order in flight."""
+    """One order in flight, on one connection; on a new one each time where the server `closes`."""
 
-    def __init__(self, address: Address, run: str) -> None:
-        self.socket = socket.create_connection(address)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, address: Address, run: str, *, closes: bool = False) -> None:
+        self._address = address
         self._run = run
+        self._closes = closes
+        self._connect()
         self._number = 0
         self._answer = b""
         self.begun = 0.0
 
     def send(self) -> None:
         """The next order."""
+        if self._closes and self._number:
+            self.socket.close()
+            self._connect()
         self._number += 1
         data, self._expected = order(self._number, self._run)
         self._answer = b""
         self.begun = time.perf_counter()
         self.socket.sendall(data)
+
+    def _connect(self) -> None:
+        self.socket = socket.create_connection(self._address)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def read(self) -> bool:
         """Whether the answer is complete. Stops the benchmark where it is not AA to this very order."""
@@ -190,13 +238,13 @@ class Sender:
         return True
 
 
-def closed_loop(address: Address, connections: int, seconds: float, run: str) -> Load:
+def closed_loop(address: Address, connections: int, seconds: float, run: str, *, closes: bool = False) -> Load:
     """All connections at once, each with one order in flight. The clock starts when each has had its first answer."""
     load = Load(seconds)
     with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
-        cold = {Sender(address, f"{run}-{number}") for number in range(connections)}
+        cold = {Sender(address, f"{run}-{number}", closes=closes) for number in range(connections)}
         for sender in cold:
-            stack.enter_context(sender.socket)
+            stack.callback(lambda one: one.socket.close(), sender)
             selector.register(sender.socket, selectors.EVENT_READ, sender)
             sender.send()
         end = time.perf_counter() + START_SECONDS
@@ -210,7 +258,11 @@ def closed_loop(address: Address, connections: int, seconds: float, run: str) ->
                     end = end if cold else time.perf_counter() + seconds
                 else:
                     load.latencies.append(time.perf_counter() - sender.begun)
+                if closes:
+                    selector.unregister(sender.socket)
                 sender.send()
+                if closes:
+                    selector.register(sender.socket, selectors.EVENT_READ, sender)
     if cold or not load.latencies:
         raise SystemExit("some connection was never answered")
     return load
@@ -228,7 +280,8 @@ def one_round(arguments: argparse.Namespace, number: int) -> dict[str, Any]:
                 data = folder / name
                 data.mkdir()
                 with SUBJECTS[name](data) as address:
-                    loads[name] = closed_loop(address, connections, arguments.seconds, f"R{number}C{connections}")
+                    run, closes = f"R{number}C{connections}", name in ONE_MESSAGE_A_CONNECTION
+                    loads[name] = closed_loop(address, connections, arguments.seconds, run, closes=closes)
         finally:
             shutil.rmtree(folder)
         found[str(connections)] = {
@@ -243,8 +296,9 @@ def goal(loads: dict[str, Load], limit: Load, connections: int) -> dict[str, Any
     """How the product stands to its goal; nothing where it was not run beside storage off."""
     if not {"storage-off", "serve"} <= loads.keys() or connections not in FLOOR_FACTORS:
         return {}
-    wanted = min(FLOOR_FACTORS[connections] * limit.per_second, 0.5 * loads["storage-off"].per_second)
-    return {"to_goal": round(loads["serve"].per_second / wanted, 2)}
+    serve, off = loads["serve"].per_second, loads["storage-off"].per_second
+    wanted = min(FLOOR_FACTORS[connections] * limit.per_second, 0.5 * off)
+    return {"to_goal": round(serve / wanted, 2), "to_storage_off": round(serve / off, 2)}
 
 
 def medians(rounds: list[dict[str, Any]], subjects: list[str]) -> dict[str, Any]:
@@ -255,6 +309,7 @@ def medians(rounds: list[dict[str, Any]], subjects: list[str]) -> dict[str, Any]
         summary[connections] = {name: statistics.median(one[name]["to_floor"] for one in at) for name in subjects}
         if all("to_goal" in one for one in at):
             summary[connections]["serve_to_goal"] = statistics.median(one["to_goal"] for one in at)
+            summary[connections]["serve_to_storage_off"] = statistics.median(one["to_storage_off"] for one in at)
     return summary
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fhir_bridge.roles.web import Web
     from fhir_bridge.roles.work import Work
 
-_NICE = 5  # what works on messages leaves the processor to what answers them
+_NICE = 10  # what works on messages leaves the processor to what answers them
 _OF_THE_DOOR = {"data_dir", "mllp", "listeners", "sender", "senders", "authority"}
 
 

@@ -22,7 +22,7 @@ from inference.network_guard import die_with_parent
 
 SET_UP = 2
 PREDECESSOR_SECONDS = 5.0
-_PAUSE_SECONDS = 0.005  # between two wake-ups of the parent: under load one is enough for many commits
+_PAUSE_SECONDS = 0.02  # between two wake-ups of the parent: under load one is enough for many commits
 _TRAFFIC_SECONDS = 1.0
 
 

@@ -1,8 +1,9 @@
-"""Kills the whole server again and again under a stream of orders, and judges what is left. For `benchmarks/kill.py` and its test."""
+"""Kills the whole server, or its door alone, again and again under a stream of orders, and judges what is left. For `benchmarks/kill.py` and its test."""
 
 import os
 import random
 import re
+import signal
 import statistics
 import time
 from collections import Counter
@@ -37,11 +38,15 @@ class NeverFinished(AssertionError):
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When to kill: `seconds` after the process began, after it was ready, or after so many reports of its have come."""
+    """When to kill: `seconds` after the process began, after it was ready, or after so many reports of its have come.
+
+    `door`: some time before that, once it is ready, its door alone.
+    """
 
     after_ready: bool
     reports: int
     seconds: float
+    door: bool = False
 
     @classmethod
     def drawn(cls, chance: random.Random) -> "Moment":
@@ -49,9 +54,10 @@ class Moment:
         kind = chance.random()
         if kind < 0.15:
             return cls(False, 0, chance.uniform(0.05, 1.5))
+        door = chance.random() < 0.3
         if kind < 0.75:
-            return cls(True, 0, chance.uniform(0.05, 6))
-        return cls(True, chance.randint(1, 3), chance.uniform(0, 0.5))
+            return cls(True, 0, chance.uniform(0.05, 6), door)
+        return cls(True, chance.randint(1, 3), chance.uniform(0, 0.5), door)
 
 
 @dataclass
@@ -64,6 +70,7 @@ class KillRun:
     seed: int
     tell: Callable[[str], None] = print
     kills_before_ready: int = 0
+    kills_of_the_door: int = 0
     to_first_answer: list[float] = field(default_factory=list, repr=False)
 
     def run(self) -> dict[str, Any]:
@@ -128,6 +135,9 @@ class KillRun:
         with self._server() as server:
             if moment.after_ready and not server.is_ready_within(_START_SECONDS):
                 raise NeverFinished("the server did not become ready")
+            if moment.door:
+                os.kill(server.door_pid, signal.SIGKILL)
+                self.kills_of_the_door += 1
             if moment.reports:
                 self._await_reports(moment.reports)
             time.sleep(moment.seconds)
@@ -194,6 +204,7 @@ class KillRun:
             "seed": self.seed,
             "kills": self.kills,
             "kills_before_ready": self.kills_before_ready,
+            "kills_of_the_door_alone": self.kills_of_the_door,
             "orders_acknowledged": len(stream.orders),
             "messages_acknowledged": len(stream.acknowledgements),
             "messages_repeated_on_purpose": stream.repeated,
