@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     Connection,
@@ -37,11 +37,14 @@ from fhir_bridge.adapters.sql_rows import (
     patient_key,
     words,
 )
-from fhir_bridge.job import STAGES, Event, Stage, Status, from_outside
+from fhir_bridge.job import STAGES, Event, Job, Stage, Status, from_outside
 from fhir_bridge.journal import Effect, Reply, trace_as_text
 from fhir_bridge.ports import KnownOrder, Notification, PatientAlias
 from fhir_bridge.rendezvous.survivor import has_or_had
 from mappings.order import Identifier, Order, OrderKey
+
+T = TypeVar("T")
+_PORTION = 100
 
 # The statements of every message, built once: building them costs more than SQLite takes to run them.
 _K, _P, _A = t.order_key.c, t.patient_identifier.c, t.patient_alias.c
@@ -179,18 +182,20 @@ class SqlLedger:
         return True
 
     def orders_of_patient(self, identifiers: Sequence[Identifier]) -> tuple[KnownOrder, ...]:
-        values = sorted({identifier.value for identifier in identifiers})
-        if not values:
-            return ()
-        jobs = [job_of(row) for row in self.connection.execute(_ORDERS_BY_PATIENT, {"values": values})]
+        found: dict[str, Job] = {}
+        for values in _portions(sorted({identifier.value for identifier in identifiers})):
+            rows = self.connection.execute(_ORDERS_BY_PATIENT, {"values": values})
+            found |= {row.id: job_of(row) for row in rows}
+        jobs = found.values()
         return tuple(KnownOrder(job.order, job) for job in jobs if has_or_had(job.order.patient, identifiers))
 
     def orders_by_keys(self, keys: Sequence[OrderKey]) -> tuple[KnownOrder, ...]:
-        if not keys:
-            return ()
-        values = {f"{name}{n}": value for n, key in enumerate(keys) for name, value in _values(key).items()}
-        jobs = [job_of(row) for row in self.connection.execute(orders_by_keys_query(len(keys)), values)]
-        return tuple(KnownOrder(job.order, job) for job in jobs)
+        found: dict[str, Job] = {}
+        for few in _portions(keys):
+            values = {f"{name}{n}": value for n, key in enumerate(few) for name, value in _values(key).items()}
+            rows = self.connection.execute(orders_by_keys_query(len(few)), values)
+            found |= {row.id: job_of(row) for row in rows}
+        return tuple(KnownOrder(job.order, job) for job in found.values())
 
     def add_order(self, order: Order, source: str, *, held: str = "", keys: Sequence[OrderKey] | None = None) -> str:
         job = uuid.uuid4().hex
@@ -286,6 +291,11 @@ class SqlLedger:
     def note(self, job: str, event: str, reason: str = "") -> None:
         row = self.connection.execute(select(t.job.c.stage, t.job.c.status).where(t.job.c.id == job)).one()
         add_history(self.connection, job, self.at, event, row.stage, row.status, reason)
+
+
+def _portions(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """As many as one statement surely takes: a message may name any number."""
+    return (values[start : start + _PORTION] for start in range(0, len(values), _PORTION))
 
 
 def _values(key: OrderKey) -> dict[str, object]:

@@ -13,7 +13,7 @@ from fhir_bridge.adapters.sql_store import SqlStore
 from fhir_bridge.adapters.sqlite_queue import SqliteQueue
 from fhir_bridge.job import Event, Stage
 from fhir_bridge.ports import JobQueue, JobStore, Move, PatientAlias, StepArtifact
-from mappings.order import EventTime, Identifier, PatientIdentity
+from mappings.order import EventTime, Identifier, OrderKey, PatientIdentity
 from tests.support.builders import an_order
 from tests.support.frozen_clock import FrozenClock
 
@@ -177,3 +177,15 @@ def test_a_wish_to_cancel_outlives_a_change_of_the_patient(house: House) -> None
     known = store.job(job)
     assert known is not None
     assert known.status == "cancelled"
+
+
+def test_a_message_may_name_more_numbers_than_one_statement_takes(store: JobStore) -> None:
+    """Else one message would stop all that come after it."""
+    order = an_order()
+    with store.transaction() as ledger:
+        job = ledger.add_order(order, "hl7v2")
+        keys = [OrderKey("placer", "urn:other", f"CANARY-{n}") for n in range(2000)]
+        numbers = [Identifier(f"CANARY-X{n}", "urn:other") for n in range(260_000)]
+        by_keys = ledger.orders_by_keys([*keys, *order.keys()])
+        by_patient = ledger.orders_of_patient([*numbers, *order.patient.identifiers])
+        assert [[known.job.id for known in found] for found in (by_keys, by_patient)] == [[job], [job]]
