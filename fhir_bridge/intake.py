@@ -18,7 +18,7 @@ from hl7_listener.modes import application_acknowledgement, wants_application_an
 from hl7_listener.outcome import OrderAnswer, Outcome
 from mappings.refusal import MappingRefused
 
-AT_ONCE = 64  # messages in one transaction: fewer commits, and the workers wait for their turn no longer than they notice
+AT_ONCE = 64  # messages in one transaction: one commit for all, and workers and hooks wait for their turn so long
 NO_RETURN_ADDRESS = "reply.no-destination"  # the sender wants an application acknowledgement, and has no `reply_to`
 
 Names = Mapping[str, tuple[str, str]]  # listener -> our application and facility (MSH-3 and MSH-4)

@@ -5,10 +5,9 @@ for a sender in enhanced mode. A message is mapped here, so that an AE has its p
 """
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from fhir_bridge.content import EVENTS, glance_at
-from fhir_bridge.journal import JournalEntry, JournalPage, MessageKey, MessageState, StoredMessage
+from fhir_bridge.journal import JournalEntry, JournalPage, MessageKey, MessageState, StoredMessage, Trace
 from fhir_bridge.outcomes import (
     DATA_TYPE,
     INTERNAL,
@@ -134,15 +133,16 @@ def judge(received: Received, page: JournalPage, rules: SenderRules, *, is_repla
         return _refused(received, rules, Outcome("AR", SEGMENT_SEQUENCE, where, "no readable MSH segment", code))
     if header.is_answer:  # never an ACK to an ACK
         return Judgement(Outcome(""), _entry(received, rules, Outcome(""), MessageState.NO_EFFECT))
-    known = None if is_replay else page.find(_key(received))
+    key = _key(received)
+    known = None if is_replay else page.find(key)
     if known is not None:
         return Judgement(_again(known.entry, page, rules), None, known.id)
     refusal = _unacceptable(received, header, rules)
     if refusal is not None:
         return _refused(received, rules, refusal)
     if rules.sequence_numbers and not is_replay:
-        return _judge_in_sequence(received, header, page, rules)
-    return _judge_content(received, header, page, rules)
+        return _judge_in_sequence(received, header, page, rules, key)
+    return _judge_content(received, header, page, rules, key)
 
 
 def _again(known: JournalEntry, page: JournalPage, rules: SenderRules) -> Outcome:
@@ -152,21 +152,25 @@ def _again(known: JournalEntry, page: JournalPage, rules: SenderRules) -> Outcom
     return Outcome("AA", expected_sequence=expected_after(page.last_sequence_number(known.key)))
 
 
-def _judge_in_sequence(received: Received, header: Header, page: JournalPage, rules: SenderRules) -> Judgement:
-    number, last = sequence_number(header), page.last_sequence_number(_key(received))
+def _judge_in_sequence(
+    received: Received, header: Header, page: JournalPage, rules: SenderRules, key: MessageKey
+) -> Judgement:
+    number, last = sequence_number(header), page.last_sequence_number(key)
     settled = judge_number(number, header.sequence_number, last)
     if settled is not None and settled.code not in POSITIVE:
         return _refused(received, rules, settled)
     if settled is not None:
         return Judgement(settled, _entry(received, rules, settled, MessageState.NO_EFFECT))
-    judgement = _judge_content(received, header, page, rules)
+    judgement = _judge_content(received, header, page, rules, key)
     if judgement.entry is None or judgement.entry.state is MessageState.REFUSED:
         return judgement
     entry = replace(judgement.entry, sequence_number=number or None)
     return Judgement(with_expected(judgement.outcome, number, last), entry)
 
 
-def _judge_content(received: Received, header: Header, page: JournalPage, rules: SenderRules) -> Judgement:
+def _judge_content(
+    received: Received, header: Header, page: JournalPage, rules: SenderRules, key: MessageKey
+) -> Judgement:
     if (header.message_code, header.trigger_event) not in EVENTS:
         trace = (("message", "kept, but nothing here acts on its type"),)
         return Judgement(Outcome("AA"), _entry(received, rules, Outcome("AA"), MessageState.NO_EFFECT, trace))
@@ -177,14 +181,14 @@ def _judge_content(received: Received, header: Header, page: JournalPage, rules:
     if rules.strict_charset and content.contradicts_charset:
         text = "the bytes are not in the character set that is declared"
         return _refused(received, rules, Outcome("AE", DATA_TYPE, "MSH^1^18", text, "message.charset-contradicted"))
-    notes = _notes(received, header, page, rules)
+    notes = _notes(header, page, key)
     if content.charset_note:
         notes += (f"charset-{content.charset_note}",)
-    entry = _entry(received, rules, Outcome("AA"), MessageState.ACCEPTED, content.trace)
-    return Judgement(Outcome("AA"), replace(entry, tolerances=entry.tolerances + notes))
+    taken = Outcome("AA")
+    return Judgement(taken, _entry(received, rules, taken, MessageState.ACCEPTED, content.trace, key, notes))
 
 
-def _notes(received: Received, header: Header, page: JournalPage, rules: SenderRules) -> tuple[str, ...]:
+def _notes(header: Header, page: JournalPage, key: MessageKey) -> tuple[str, ...]:
     """What was forgiven, beside the framing: for whoever looks after the sender."""
     notes = []
     if header.version not in VERSIONS:
@@ -195,7 +199,7 @@ def _notes(received: Received, header: Header, page: JournalPage, rules: SenderR
         notes.append("continuation-pointer")
     if not header.processing_id:
         notes.append("processing-id-empty")
-    if page.is_restarted(_key(received)):
+    if page.is_restarted(key):
         notes.append("control-id-used-before")
     return tuple(notes)
 
@@ -261,28 +265,27 @@ def _entry(
     rules: SenderRules,
     outcome: Outcome,
     state: MessageState,
-    trace: tuple[tuple[str, str], ...] = (),
+    trace: Trace = (),
+    key: MessageKey | None = None,
+    notes: tuple[str, ...] = (),
 ) -> JournalEntry:
     header = received.header
     return JournalEntry(
-        key=_key(received),
+        key=key or _key(received),
         raw=received.payload,
         peer=received.peer,
         message_type=header.message_type if header else "",
         state=state,
         outcome=outcome,
         sender=rules.name,
-        tolerances=received.tolerances,
+        tolerances=received.tolerances + notes,
         trace=trace,
         batch=received.batch,
     )
 
 
-_hash_of = lru_cache(maxsize=1)(content_hash)  # of each message it is asked for several times
-
-
 def _key(received: Received) -> MessageKey:
-    digest, header = _hash_of(received.payload), received.header
+    digest, header = content_hash(received.payload), received.header
     if header is None:
         return MessageKey(received.listener, "", "", received.batch, digest)
     control_id = header.control_id or received.batch
