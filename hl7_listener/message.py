@@ -52,7 +52,7 @@ class Segment:
     def filled(self) -> Set[int]:
         """The numbers of the fields that hold something; 0 is the name."""
         fields = self._fields or self._split()
-        return set(itertools.compress(range(len(fields)), fields))
+        return set(itertools.compress(itertools.count(), fields))
 
     @property
     def field_count(self) -> int:
@@ -100,8 +100,8 @@ class Segment:
             return []
         reading = self._reading
         text = whole.decode(reading.codec) if reading.codec else reading.decode(whole)
-        if field <= 2 and self.name in _HEADERS:
-            return [[text]]
+        if text.isalnum() or (field <= 2 and self.name in _HEADERS):
+            return [[text]]  # no letter and no digit is a delimiter
         marks = reading.delimiters
         if marks.repetition in text:
             found = [repetition.split(marks.component) for repetition in text.split(marks.repetition)]

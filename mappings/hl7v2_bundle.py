@@ -6,7 +6,7 @@ docs/conformance/deviations.md.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mappings.fhir_elements import Json
 from mappings.fhir_transaction import Transaction
@@ -135,14 +135,9 @@ def _add_orders(conversion: Conversion) -> None:
             continue
         surroundings = around[group.patient.sequence]
         control = code_of(group)
-        replaces = tuple(replaced) if control == "RO" else ()
-        reference = add_order(
-            conversion,
-            number,
-            group,
-            numbers,
-            OrderSurroundings(surroundings.patient, surroundings.encounter, surroundings.contained_visit, replaces),
-        )
+        if control == "RO":
+            surroundings = replace(surroundings, replaces=tuple(replaced))
+        reference = add_order(conversion, number, group, numbers, surroundings)
         if control in REPLACED:
             replaced = [*(replaced if before in REPLACED else []), *([reference] if reference else [])]
         elif control != "RO":

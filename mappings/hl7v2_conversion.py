@@ -50,7 +50,7 @@ class Conversion:
         if position not in segment.filled:
             return []
         found = []
-        for number in repetitions(segment, position):
+        for number in range(1, segment.repetitions(position) + 1):
             value, _, _, namespace, type_ = segment.texts(position, 5, number)
             if value:
                 universal_id = segment.text(position, 4, 2, number)

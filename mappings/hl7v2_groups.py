@@ -55,7 +55,7 @@ class Located:
         found = [part.strip() for part in repetitions[repetition - 1][:count]] if repetition <= len(repetitions) else []
         if NULL in found:
             found = ["" if value == NULL else value for value in found]
-        return found + [""] * (count - len(found))
+        return found if len(found) == count else found + [""] * (count - len(found))
 
     def key(self, position: int, component: int = 1, repetition: int = 1) -> str:
         """A value that identifies. Raises MappingRefused `order.key-deleted` for a null: a key cannot be deleted."""
@@ -70,14 +70,13 @@ class Located:
 
     def repetitions(self, position: int) -> int:
         """How many repetitions the field has; 0 where it is empty or missing."""
-        return len(self._fields.get(position) or self._read(position)) if position in self.filled else 0
+        if position not in self.filled:
+            return 0
+        return len(self._fields.get(position) or self._read(position))
 
     def _read(self, position: int) -> Sequence[Sequence[str]]:
         found = self._fields[position] = self.segment.components(position)
         return found
-
-
-_OPENING = frozenset({"ORC", "OBR"})
 
 
 @dataclass(slots=True)
@@ -89,16 +88,17 @@ class OrderGroup:
     orc: Located | None = None
     obr: Located | None = None
     shares_orc: bool = False
-    details: list[Located] = field(
-        default_factory=list
-    )  # TQ1, IPC, ZDS, OBX, RXO and whatever else stands in the group
+    details: list[Located] = field(default_factory=list)  # TQ1, IPC, ZDS, OBX, RXO, whatever else stands in the group
+    _by_name: dict[str, list[Located]] | None = field(default=None, repr=False, compare=False)
 
-    def named(self, name: str) -> list[Located]:
-        """All segments of this name, in their order."""
-        if name in _OPENING:
-            own = self.orc if name == "ORC" else self.obr
-            return [own] if own else []
-        return [segment for segment in self.details if segment.name == name]
+    def named(self, name: str) -> Sequence[Located]:
+        """All segments of this name, in their order. The group is complete."""
+        if self._by_name is None:
+            self._by_name = {}
+            for segment in (self.orc, self.obr, *self.details):
+                if segment:
+                    self._by_name.setdefault(segment.name, []).append(segment)
+        return self._by_name.get(name, ())
 
 
 def located(message: MessageView) -> list[Located]:

@@ -1,6 +1,5 @@
 """The numbers of the orders of one message, and which of them find each order on a server again."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -28,14 +27,12 @@ class Numbers:
 def numbers_of(conversion: Conversion, groups: Sequence[OrderGroup]) -> list[Numbers]:
     """The numbers of every group. Raises MappingRefused `order.key-missing`, `order.key-deleted`, `order.study-uid-malformed`."""
     read = [_read(conversion, number, group) for number, group in enumerate(groups, 1)]
-    counts = Counter(
-        [
-            (found.system, found.value)
-            for numbers in read
-            for found in (numbers.placer, numbers.filler, numbers.accession)
-            if found
-        ]
-    )
+    counts: dict[tuple[str, str], int] = {}
+    for numbers in read:
+        for found in (numbers.placer, numbers.filler, numbers.accession):
+            if found:
+                key = (found.system, found.value)
+                counts[key] = counts.get(key, 0) + 1
     return [
         _identified(numbers, group, number, counts)
         for number, (numbers, group) in enumerate(zip(read, groups, strict=True), 1)
@@ -58,7 +55,7 @@ def _read(conversion: Conversion, number: int, group: OrderGroup) -> Numbers:
     return numbers
 
 
-def _identified(numbers: Numbers, group: OrderGroup, number: int, counts: Counter[tuple[str, str]]) -> Numbers:
+def _identified(numbers: Numbers, group: OrderGroup, number: int, counts: dict[tuple[str, str], int]) -> Numbers:
     """By placer and filler number; else by accession number; else by study. A number that siblings share finds no single order."""
     order_numbers = [found for found in (numbers.placer, numbers.filler) if found]
     for candidates in (order_numbers, [numbers.accession] if numbers.accession else []):

@@ -162,7 +162,7 @@ def _visits(conversion: Conversion) -> Iterator[tuple[Located, Located, Located]
 
 def _prior(conversion: Conversion, mrg: Located) -> Identifier:
     """MRG-1; of older senders MRG-4, then MRG-2."""
-    found = patient_identifiers(conversion, mrg, (1, 4, 2))
+    found, _ = patient_identifiers(conversion, mrg, (1, 4, 2))
     if not found:
         raise MappingRefused("patient.prior-identifier-missing", mrg.where(1), "the event names no prior patient")
     return found[0]

@@ -26,6 +26,7 @@ from mappings.refusal import MappingRefused
 _BIRTH_TIME = "http://hl7.org/fhir/StructureDefinition/patient-birthTime"
 _BOOLEANS = {"Y": True, "N": False}  # table 0136
 _TELECOM = {13: "home", 14: "work", 40: ""}  # the use where the XTN names none
+_FURTHER = frozenset({2, 4, 19, 20})  # where PID has more of the patient's numbers
 Writing = Literal["ensured", "replaced"]
 
 
@@ -60,24 +61,27 @@ def patient_draft(conversion: Conversion, segment: Located) -> tuple[Draft, list
     return draft, identifiers
 
 
-def patient_identifiers(conversion: Conversion, segment: Located, positions: tuple[int, ...]) -> list[Identifier]:
-    """The identifiers of the first of these CX fields that has any, the patient's own first."""
+def patient_identifiers(
+    conversion: Conversion, segment: Located, positions: tuple[int, ...]
+) -> tuple[list[Identifier], int]:
+    """The identifiers of the first of these CX fields that has any, the patient's own first; and which field that is."""
     for position in positions:
         if position not in segment.filled:
             continue
         for number in repetitions(segment, position):
             segment.key(position, repetition=number)
         if found := conversion.composite(segment, position, "patient"):
-            return list(ranked_by(found, conversion.policy))
-    return []
+            return list(ranked_by(found, conversion.policy)), position
+    return [], 0
 
 
 def _identifiers(conversion: Conversion, segment: Located) -> tuple[list[Identifier], int]:
     """PID-3, then what PID-2, PID-4, PID-19 and PID-20 add; PID-2 or PID-4 lead only where PID-3 is empty."""
-    found = patient_identifiers(conversion, segment, (3, 2, 4))
+    found, leading = patient_identifiers(conversion, segment, (3, 2, 4))
     if not found:
         raise MappingRefused("order.patient-identifier-missing", segment.where(3), "a patient needs an identifier")
-    leading = next(position for position in (3, 2, 4) if segment.text(position))
+    if len(found) == 1 and segment.filled.isdisjoint(_FURTHER):
+        return found, leading
     further = [*conversion.composite(segment, 2, "patient"), *conversion.composite(segment, 4, "patient")]
     if social := segment.text(19):
         further.append(conversion.resolved(social, "patient", "SS", "SSN"))
@@ -99,7 +103,8 @@ def _demographics(draft: Draft, conversion: Conversion, segment: Located) -> Non
     rule = "administrative_sex.csv" if gender else "not in table 0001: left out" if sex else ""
     draft.take("gender", segment, 8, gender.code if gender else "", rule)
     dead = date_time(segment.text(29), conversion.zone) if 29 in filled else ""
-    draft.take("deceasedDateTime", segment, 29, dead)
+    if 29 in filled:
+        draft.take("deceasedDateTime", segment, 29, dead)
     if 30 in filled and not dead:
         draft.take("deceasedBoolean", segment, 30, _BOOLEANS.get(segment.text(30).upper()))
     if 16 in filled:

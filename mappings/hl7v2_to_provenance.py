@@ -6,7 +6,7 @@ stamps it anew, and that must change nothing.
 
 from mappings import code_system
 from mappings.code import Code
-from mappings.fhir_elements import Json, concept, name_uuid, without_empty
+from mappings.fhir_elements import concept, name_uuid
 from mappings.hl7v2_conversion import Conversion
 from mappings.hl7v2_elements import instant_of
 from mappings.hl7v2_identity import identifier_element
@@ -25,26 +25,24 @@ def add_provenance(conversion: Conversion) -> None:
         conversion.trace.note("Provenance", f"{header.where(10)}: no control ID, no time or nothing written: left out")
         return
     application, facility = header.text(3), header.text(4)
-    key = "|".join((application, facility, control_id))
-    message = conversion.resolved(control_id, "message", namespace="|".join((application, facility)))
+    sender = f"{application}|{facility}"
+    message = conversion.resolved(control_id, "message", namespace=sender)
+    event = header.text(9, 2).upper()
+    words = ", ".join([part for part in (application, facility) if part])
     conversion.transaction.put_by_id(
-        without_empty(
-            (
-                ("resourceType", "Provenance"),
-                ("id", f"hl7v2-{name_uuid(key)}"),
-                ("target", targets),
-                ("recorded", recorded),
-                ("activity", _activity(conversion)),
-                (
-                    "agent",
-                    [
-                        {"type": _AUTHOR, "who": _sender(conversion)},
-                        {"type": _ASSEMBLER, "who": {"display": "fhir-bridge"}},
-                    ],
-                ),
-                ("entity", [{"role": "source", "what": {"identifier": identifier_element(message)}}]),
-            )
-        )
+        {
+            "resourceType": "Provenance",
+            "id": f"hl7v2-{name_uuid(f'{sender}|{control_id}')}",
+            "target": targets,
+            "recorded": recorded,
+            **({"activity": {"coding": [{"system": code_system.EVENT_TYPE, "code": event}]}} if event else {}),
+            "agent": [
+                # the application and facility in words: we keep no Organization of it
+                {"type": _AUTHOR, "who": {"display": words or "a sender without a name (MSH-3, MSH-4)"}},
+                {"type": _ASSEMBLER, "who": {"display": "fhir-bridge"}},
+            ],
+            "entity": [{"role": "source", "what": {"identifier": identifier_element(message)}}],
+        }
     )
 
 
@@ -56,15 +54,3 @@ def _recorded(conversion: Conversion) -> str:
                 conversion.trace.note("Provenance.recorded", segment.where(position))
                 return moment
     return ""
-
-
-def _activity(conversion: Conversion) -> Json:
-    event = conversion.header.text(9, 2).upper()
-    return concept(Code(event, code_system.EVENT_TYPE)) if event else {}
-
-
-def _sender(conversion: Conversion) -> Json:
-    """The application and facility in words: we keep no Organization of it."""
-    header = conversion.header
-    words = ", ".join(part for part in (header.text(3), header.text(4)) if part)
-    return {"display": words or "a sender without a name (MSH-3, MSH-4)"}

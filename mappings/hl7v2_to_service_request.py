@@ -33,6 +33,7 @@ _CLINICAL_INFORMATION = concept(Code("55752-0", code_system.LOINC, "Clinical inf
 _PROCEDURE, _STEP = "requested-procedure-id", "scheduled-procedure-step-id"
 _KINDS = {kind: concept(own_code(kind)) for kind in (_PROCEDURE, _STEP)}
 _KIND_SOURCES = (("IPC", 2, _PROCEDURE), ("OBR", 19, _PROCEDURE), ("IPC", 4, _STEP), ("OBR", 20, _STEP))
+_OCCURRENCE = (("TQ1", 7, 1), ("ORC", 7, 4), ("OBR", 27, 4), ("OBR", 36, 1), ("OBR", 6, 1))
 _ENDED = frozenset({"revoked", "entered-in-error"})
 REPLACED = frozenset({"RP", "RQ", "RU"})
 """The codes of ORC-1 that say: this order is replaced by the RO that follows."""
@@ -108,24 +109,17 @@ def _status(draft: Draft, group: OrderGroup, control: str, write: str) -> str:
     else:
         rule = "order_control_status.csv, no status in ORC-5" if by_control else "no status in ORC-1 or ORC-5"
         draft.assume("status", by_control.code if by_control else "unknown", f"{group.orc.where(1)}: {rule}")
-    return str({**draft.elements, **draft.assumed}["status"])
+    return str(draft.elements.get("status") or draft.assumed["status"])
 
 
 def _request(
     draft: Draft, conversion: Conversion, group: OrderGroup, numbers: Numbers, around: OrderSurroundings
 ) -> None:
-    authorities = conversion.policy.authorities
     draft.put("identifier", _identifiers(conversion, group, numbers))
     draft.put("intent", "order", "an order message")
     draft.put("subject", {"reference": around.patient.reference})
     if group.orc:
-        requisition = conversion.entity(group.orc, 4, "group")
-        draft.take("requisition", group.orc, 4, identifier_element(requisition) if requisition else {})
-        draft.put("basedOn", _parents(conversion, group.orc, 8))
-        reason = coded_concept(group.orc, 16, authorities)
-        draft.take(
-            "extension", group.orc, 16, [{"url": _STATUS_REASON, "valueCodeableConcept": reason}] if reason else []
-        )
+        _of_orc(draft, conversion, group.orc)
     stated = Trace()
     priority = priority_of(group, stated)
     for _, source in stated.lines():
@@ -134,12 +128,33 @@ def _request(
     _requester(draft, conversion, group)
     _occurrence(draft, conversion, group)
     if group.obr:
-        draft.take("code", group.obr, 4, coded_concept(group.obr, 4, authorities))
-        reasons = (coded_concept(group.obr, 31, authorities, number) for number in repetitions(group.obr, 31))
-        draft.take("reasonCode", group.obr, 31, [reason for reason in reasons if reason])
-        site = group.obr.text(15, 4, 2) or group.obr.text(15, 4)
-        draft.take("bodySite", group.obr, 15, [{"text": site}] if site else [])
+        _of_obr(draft, conversion, group.obr)
     _details(draft, conversion, group)
+
+
+def _of_orc(draft: Draft, conversion: Conversion, orc: Located) -> None:
+    """ORC-4, ORC-8, ORC-16."""
+    filled = orc.filled
+    if 4 in filled:
+        requisition = conversion.entity(orc, 4, "group")
+        draft.take("requisition", orc, 4, identifier_element(requisition) if requisition else {})
+    if 8 in filled:
+        draft.put("basedOn", _parents(conversion, orc, 8))
+    if 16 in filled:
+        reason = coded_concept(orc, 16, conversion.policy.authorities)
+        draft.take("extension", orc, 16, [{"url": _STATUS_REASON, "valueCodeableConcept": reason}] if reason else [])
+
+
+def _of_obr(draft: Draft, conversion: Conversion, obr: Located) -> None:
+    """OBR-4, OBR-31, OBR-15."""
+    authorities = conversion.policy.authorities
+    draft.take("code", obr, 4, coded_concept(obr, 4, authorities))
+    if 31 in obr.filled:
+        reasons = [coded_concept(obr, 31, authorities, number) for number in repetitions(obr, 31)]
+        draft.take("reasonCode", obr, 31, [reason for reason in reasons if reason])
+    if 15 in obr.filled:
+        site = obr.text(15, 4, 2) or obr.text(15, 4)
+        draft.take("bodySite", obr, 15, [{"text": site}] if site else [])
 
 
 def _identifiers(conversion: Conversion, group: OrderGroup, numbers: Numbers) -> list[Json]:
@@ -151,7 +166,9 @@ def _identifiers(conversion: Conversion, group: OrderGroup, numbers: Numbers) ->
     ]
     sources = conversion.policy.accession_sources
     for name, position, kind in _KIND_SOURCES:
-        for segment in _those(conversion, group, name):
+        for segment in group.named(name):
+            if position not in segment.filled:
+                continue
             number = conversion.entity(segment, position, kind)
             if number and f"{name}-{position}" not in sources:
                 element = {"type": _KINDS[kind], **identifier_element(number)}
@@ -176,21 +193,15 @@ def _parents(conversion: Conversion, orc: Located, position: int) -> list[Json]:
 def _requester(draft: Draft, conversion: Conversion, group: OrderGroup) -> None:
     """ORC-12, else OBR-16; R4 has room for one."""
     for segment, position in ((group.orc, 12), (group.obr, 16)):
-        if segment and (people := conversion.practitioners(segment, position)):
+        if segment and position in segment.filled and (people := conversion.practitioners(segment, position)):
             draft.take("requester", segment, position, people[0])
             return
 
 
-def _those(conversion: Conversion, group: OrderGroup, name: str) -> Sequence[Located]:
-    """The group's segments of this name; most messages have none of most."""
-    return group.named(name) if name in conversion.named else ()
-
-
 def _occurrence(draft: Draft, conversion: Conversion, group: OrderGroup) -> None:
     """TQ1-7, else ORC-7.4, else OBR-27.4, else OBR-36, else OBR-6."""
-    sources = (("TQ1", 7, 1), ("ORC", 7, 4), ("OBR", 27, 4), ("OBR", 36, 1), ("OBR", 6, 1))
-    for name, position, component in sources:
-        for segment in _those(conversion, group, name):
+    for name, position, component in _OCCURRENCE:
+        for segment in group.named(name):
             written = segment.text(position, component)
             if written and (moment := date_time(written, conversion.zone)):
                 draft.take("occurrenceDateTime", segment, position, moment)
@@ -203,7 +214,9 @@ def _details(draft: Draft, conversion: Conversion, group: OrderGroup) -> None:
     codes = _modalities(group, draft, conversion)
     details = [{"coding": [coding(code)]} for code in codes]
     for name, position in (("IPC", 6), ("OBR", 46), ("OBR", 47)):
-        for segment in _those(conversion, group, name):
+        for segment in group.named(name):
+            if position not in segment.filled:
+                continue
             details += [
                 detail
                 for number in repetitions(segment, position)
@@ -211,17 +224,17 @@ def _details(draft: Draft, conversion: Conversion, group: OrderGroup) -> None:
             ]
     if "code" in draft.elements:
         draft.put("orderDetail", details)
-    if codes or _those(conversion, group, "IPC"):
+    if codes or group.named("IPC"):
         draft.put("category", [_IMAGING], "it names a modality, or is an OMI")
 
 
 def _modalities(group: OrderGroup, draft: Draft | None, conversion: Conversion) -> list[Code]:
     trace, table = Trace(), load("modalities")
-    names = [modality_of(group, trace), *(segment.text(5).upper() for segment in _those(conversion, group, "IPC"))]
+    names = [modality_of(group, trace), *(segment.text(5).upper() for segment in group.named("IPC"))]
     for _, source in trace.lines() if draft else ():
         conversion.trace.note("ServiceRequest.orderDetail", source)
-    found = (table.target(name, code_system.DCM) for name in dict.fromkeys(names) if name)
-    return list(dict.fromkeys(code for code in found if code))
+    found = [table.target(name, code_system.DCM) for name in dict.fromkeys(names) if name]
+    return list(dict.fromkeys([code for code in found if code]))
 
 
 def _attach(

@@ -174,3 +174,11 @@ def test_where_on_the_body() -> None:
     request = only(order(PID, "ORC|NW|P1", segment("OBR", f4="X^Y^L", f15="^^^CHEST&Thorax")), "ServiceRequest")
 
     assert request["bodySite"] == [{"text": "Thorax"}]
+
+
+def test_a_patient_s_number_may_stand_behind_an_empty_repetition() -> None:
+    pid = "PID|1||~CANARY-1^^^HOSP^MR||CANARY^ZEBRA"
+
+    patient = only(order(pid, "ORC|NW|P1^RIS"), "Patient")
+
+    assert [identifier["value"] for identifier in patient["identifier"]] == ["CANARY-1"]
