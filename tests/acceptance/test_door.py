@@ -134,7 +134,6 @@ def supervised(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Super
 
 @pytest.mark.parametrize("supervised", [{"wait_for_intake": True}], indirect=True)
 def test_who_waits_for_intake_hears_what_became_of_the_message(supervised: Supervised) -> None:
-    # item 17 and the refusals that only intake can know
     effect = Effect(1, Outcome("AE", 204, "ORC^1^2", "unknown", "order.unknown"))
     supervised.effects[1] = effect
     with MllpClient(*supervised.address, 30) as client:

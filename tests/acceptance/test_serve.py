@@ -1,5 +1,6 @@
 """`serve` as an operator meets it: frozen by its host, asked to stop under load, started twice. No FHIR server but a scripted one."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from fhir_bridge.adapters.sql_database import SqlDatabase
 from fhir_bridge.adapters.sql_store import SqlStore
@@ -153,6 +155,18 @@ def test_a_second_server_on_the_same_data_folder_is_refused(server: ServeProcess
     )
     assert second.returncode == 2
     assert "server.already-running" in second.stderr
+    with MllpClient(*server.mllp, 30) as client:
+        assert send(client, 1).code == "AA"
+
+
+def test_a_door_that_dies_is_opened_again_and_the_metrics_say_so(server: ServeProcess) -> None:
+    def is_up() -> bool:
+        return "fhir_bridge_mllp_up 1.0" in requests.get(f"{server.url}/metrics", timeout=30).text
+
+    until(is_up, "the door is open")
+    os.kill(server.door_pid, signal.SIGKILL)
+    until(lambda: not is_up(), "its end is seen")
+    until(is_up, "it is open again")
     with MllpClient(*server.mllp, 30) as client:
         assert send(client, 1).code == "AA"
 
