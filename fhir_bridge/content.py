@@ -10,9 +10,11 @@ from mappings.hl7v2_groups import Located, OrderGroup, groups_of
 from mappings.hl7v2_order import ORDER_EVENTS, orders_from
 from mappings.hl7v2_order_glance import is_surely_taken
 from mappings.hl7v2_patient import PATIENT_EVENTS, PatientChange, patient_changes_from
-from mappings.order import Order
+from mappings.order import Order, PatientIdentity
+from mappings.refusal import MappingRefused
 
 EVENTS = ORDER_EVENTS | PATIENT_EVENTS
+_MOST = 200  # orders, changes, or numbers of one patient: what each costs grows with the others, and intake would stand still
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +35,32 @@ class Content:
 
 
 def read_content(raw: bytes, rules: SenderRules) -> Content:
-    """Raises MessageRefused and MappingRefused, with the place. The caller has checked the type against `EVENTS`."""
+    """Raises MessageRefused and MappingRefused, with the place; `message.too-many-parts`. The caller has checked the type against `EVENTS`."""
     message = Message(raw, rules.charset_default)
     note, contradicts = message.charset_note, message.contradicts_charset
     if (message.header.message_code, message.header.trigger_event) in ORDER_EVENTS:
-        return Content(orders=orders_from(message, rules.mapping), charset_note=note, contradicts_charset=contradicts)
-    return Content(
-        changes=patient_changes_from(message, rules.mapping), charset_note=note, contradicts_charset=contradicts
-    )
+        orders = orders_from(message, rules.mapping)
+        _require_few(len(orders), *(order.patient for order in orders))
+        return Content(orders=orders, charset_note=note, contradicts_charset=contradicts)
+    changes = patient_changes_from(message, rules.mapping)
+    _require_few(len(changes), *(patient for each in changes for patient in (each.patient, each.prior) if patient))
+    return Content(changes=changes, charset_note=note, contradicts_charset=contradicts)
 
 
 def glance_at(raw: bytes, rules: SenderRules) -> Content:
     """As much of a message as its answer needs: the orders of one that will surely be taken are left to intake. Raises as `read_content`."""
     message = Message(raw, rules.charset_default)
     is_order = (message.header.message_code, message.header.trigger_event) in ORDER_EVENTS
-    if not is_order or _may_hold_null(raw, message) or not is_surely_taken(message, rules.mapping):
+    many = raw.count(message.delimiters.repetition.encode()) >= _MOST
+    if not is_order or many or _may_hold_null(raw, message) or not is_surely_taken(message, rules.mapping):
         return read_content(raw, rules)
     return Content(charset_note=message.charset_note, contradicts_charset=message.contradicts_charset)
+
+
+def _require_few(parts: int, *patients: PatientIdentity) -> None:
+    if parts > _MOST or any(len(patient.identifiers) > _MOST for patient in patients):
+        why = f"more than {_MOST} orders, changes of patients, or numbers of one patient"
+        raise MappingRefused("message.too-many-parts", "MSH^1", why)
 
 
 def _may_hold_null(raw: bytes, message: Message) -> bool:

@@ -21,10 +21,11 @@ def timestamp(text: str, zone: tzinfo) -> datetime | None:
     """A DTM (§2.A.22) as an aware time; without an offset it is local to `zone`. None where it is no time of at least a day.
 
     A day alone is its midnight. `2400` is the next midnight, as senders write it. In the hour that daylight saving repeats, the
-    first one is meant; in the hour it skips, the offset before the skip holds.
+    first one is meant; in the hour it skips, the offset before the skip holds. The first and the last year there are hold no time: in
+    another zone it would fall outside them.
     """
     match = _DTM.fullmatch(text)
-    if not match:
+    if not match or match[1] in ("0001", "9999"):
         return None
     year, month, day, hour, minute, second, fraction, own_offset = match.groups("0")
     microsecond = int(fraction.ljust(6, "0"))

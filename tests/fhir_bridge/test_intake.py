@@ -150,6 +150,20 @@ def test_content_the_sender_must_mend_is_answered_ae_with_its_place(
     assert (outcome.code, outcome.error_code, outcome.location) == ("AE", error_code, where)
 
 
+def test_a_message_that_would_hold_up_all_others_is_refused_at_the_door(door: Door) -> None:
+    numbers = "~".join(f"CANARY-{n}^^^HOSP" for n in range(201))
+    orders = "".join(f"ORC|NW|CANARY-P{n}^RIS\r" for n in range(200))
+    answers = [door.take(an_orm("M1", mrn=numbers)), door.take(an_orm("M2") + orders)]
+    assert [answer.application_code for answer in answers] == ["message.too-many-parts"] * 2
+
+
+def test_a_merge_at_the_end_of_time_has_its_effect(door: Door) -> None:
+    for number, recorded in enumerate(("00010101000000+1400", "99991231235959-1400")):
+        header = rf"MSH|^~\&|EMR|HOSP|BRIDGE||20260302||ADT^A40|M{number}|P|2.5.1"
+        door.take("\r".join((header, f"EVN||{recorded}", "PID|1||CANARY-2^^^HOSP", f"MRG|CANARY-1{number}^^^HOSP", "")))
+    assert door.effects() == ["AA", "AA"]
+
+
 def test_a_refused_message_is_judged_again_when_it_comes_again(door: Door) -> None:
     door.take(an_orm(mrn=""))
     door.take(an_orm(mrn=""))
