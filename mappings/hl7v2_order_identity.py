@@ -1,7 +1,7 @@
 """The numbers of the orders of one message, and which of them find each order on a server again."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mappings.hl7v2_conversion import Conversion
 from mappings.hl7v2_groups import OrderGroup
@@ -59,9 +59,9 @@ def _identified(numbers: Numbers, group: OrderGroup, number: int, counts: dict[t
     """By placer and filler number; else by accession number; else by study. A number that siblings share finds no single order."""
     order_numbers = [found for found in (numbers.placer, numbers.filler) if found]
     for candidates in (order_numbers, [numbers.accession] if numbers.accession else []):
-        own = tuple(found for found in candidates if counts[found.system, found.value] == 1)
+        own = tuple([found for found in candidates if counts[found.system, found.value] == 1])
         if own:
-            return replace(numbers, identity=own)
+            return _with_identity(numbers, own)
     shared = order_numbers[0] if order_numbers else numbers.accession
     if shared is None and not numbers.study_instance_uid:
         segment = group.orc or group.obr
@@ -70,4 +70,10 @@ def _identified(numbers: Numbers, group: OrderGroup, number: int, counts: dict[t
     whole = (shared.system, shared.value) if shared else ("study", numbers.study_instance_uid)
     code = group.obr.text(4) or group.obr.text(4, 2) if group.obr else ""
     part = derived("order-part", *whole, code or str(number))
-    return replace(numbers, identity=(part,), part=part)
+    return _with_identity(numbers, (part,), part)
+
+
+def _with_identity(numbers: Numbers, identity: tuple[Identifier, ...], part: Identifier | None = None) -> Numbers:
+    return Numbers(
+        numbers.placer, numbers.filler, numbers.accession, numbers.study_instance_uid, identity=identity, part=part
+    )
