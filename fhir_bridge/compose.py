@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fhir_bridge.adapters.sqlite_journal import SqliteJournal
+from fhir_bridge.adapters.sqlite_journal import SqliteJournal, applied_up_to
 from fhir_bridge.intake import IntakePolicy
 from fhir_bridge.sections import Destination, Sender, SenderRule
 from fhir_bridge.senders import SenderRules, Senders
@@ -90,7 +90,9 @@ class Parts:
 
     @cached_property
     def journal(self) -> SqliteJournal:
-        return SqliteJournal(self.data_dir / "phi" / "journal.db", self.clock)
+        folder, url = self.data_dir / "phi", self.settings.store.url
+        store = Path(url.removeprefix("sqlite:///")) if url else folder / "bridge.db"
+        return SqliteJournal(folder / "journal.db", self.clock, applied_up_to(store))
 
     @cached_property
     def policy(self) -> IntakePolicy:

@@ -7,11 +7,12 @@ commits (`checkpoint`), not inside one: that would be two more fsyncs that sende
 import sqlite3
 import threading
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from fhir_bridge.errors import Unavailable
 from fhir_bridge.journal import JournalEntry, MessageKey, MessageState, StoredMessage, trace_as_text, trace_from_text
@@ -69,10 +70,10 @@ class SqlitePage:
     What is added is written at the end, all at once: each statement gives the interpreter to the other threads.
     """
 
-    def __init__(self, connection: sqlite3.Connection, at: datetime) -> None:
+    def __init__(self, connection: sqlite3.Connection, at: datetime, above: int = 0) -> None:
         self._connection = connection
         self._at = at
-        self._next = int(self._execute(_NEXT).fetchone()[0])
+        self._next = max(above + 1, int(self._execute(_NEXT).fetchone()[0]))
         self._added: list[StoredMessage] = []
         self._added_by_control_id: dict[str, list[StoredMessage]] = {}
         self._unused: set[str] = set()  # control IDs of no stored message
@@ -148,10 +149,15 @@ def _values(key: MessageKey) -> tuple[str, ...]:
 
 
 class SqliteJournal:
-    """One writer in this process; other processes may read, and a person's replay may write."""
+    """One writer in this process; other processes may read, and a person's replay may write.
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    `above`: intake has applied everything up to this id. A journal that was lost, or put back from an older copy, must not give ids
+    out again that intake believes to be behind it.
+    """
+
+    def __init__(self, path: Path, clock: Clock, above: int = 0) -> None:
         self._clock = clock
+        self._above = above
         self._log = path.with_name(path.name + "-wal")
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600, exist_ok=True)
@@ -175,7 +181,7 @@ class SqliteJournal:
         with self._writing, _in_our_words():
             self._writer.execute("BEGIN IMMEDIATE")
             try:
-                page = SqlitePage(self._writer, self._clock.now())
+                page = SqlitePage(self._writer, self._clock.now(), self._above)
                 yield page
                 page.write()
                 self._writer.execute("COMMIT")
@@ -228,6 +234,19 @@ class SqliteJournal:
     def _rows(self, columns: str, where: str, values: tuple[Any, ...]) -> list[Any]:
         with self._reading, _in_our_words():
             return self._reader.execute(f"SELECT {columns} FROM message WHERE {where}", values).fetchall()  # noqa: S608
+
+
+def applied_up_to(store: Path) -> int:
+    """The id up to which the store at this path holds the effects; 0 where there is no store yet. Raises Unavailable."""
+    if not store.is_file():
+        return 0
+    with (
+        _in_our_words(),
+        closing(sqlite3.connect(f"file:{quote(str(store))}?mode=ro", uri=True, timeout=_BUSY_SECONDS)) as connection,
+    ):
+        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'effect'").fetchone() is None:
+            return 0
+        return int(connection.execute("SELECT coalesce(max(message), 0) FROM effect").fetchone()[0])
 
 
 def _connect(path: Path, busy_seconds: float = _BUSY_SECONDS) -> sqlite3.Connection:

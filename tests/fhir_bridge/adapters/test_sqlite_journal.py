@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from fhir_bridge.adapters.sqlite_journal import SqliteJournal
+from fhir_bridge.adapters.sql_database import SqlDatabase
+from fhir_bridge.adapters.sql_store import SqlStore
+from fhir_bridge.adapters.sqlite_journal import SqliteJournal, applied_up_to
 from fhir_bridge.errors import Unavailable
+from fhir_bridge.journal import Effect
+from hl7_listener.outcome import Outcome
 from tests.support.frozen_clock import FrozenClock
 from tests.support.journal_entries import an_entry
 
@@ -33,7 +37,9 @@ def test_a_second_process_reads_what_is_committed(path: Path, journal: SqliteJou
         page.add(an_entry(1))
     program = f"""
 from pathlib import Path
-from fhir_bridge.adapters.sqlite_journal import SqliteJournal
+from fhir_bridge.adapters.sql_database import SqlDatabase
+from fhir_bridge.adapters.sql_store import SqlStore
+from fhir_bridge.adapters.sqlite_journal import SqliteJournal, applied_up_to
 from fhir_bridge.compose import SystemClock
 print(len(SqliteJournal(Path({str(path)!r}), SystemClock()).after(0)))
 """
@@ -70,3 +76,23 @@ def test_a_checkpoint_lets_the_log_begin_anew(path: Path, journal: SqliteJournal
         sizes.append(log.stat().st_size)
     assert max(sizes) < 15 * MEBIBYTE
     assert len(journal.messages()) == 40
+
+
+def test_a_journal_that_was_lost_goes_on_above_what_intake_has_applied(tmp_path: Path, clock: FrozenClock) -> None:
+    """Else what is acknowledged now would lie behind intake, and never be applied."""
+    store = tmp_path / "bridge.db"
+    database = SqlDatabase(f"sqlite:///{store}")
+    database.migrate()
+    with SqlStore(database, clock).transaction() as ledger:
+        ledger.add_effect(Effect(41, Outcome("AA")))
+    database.close()
+    journal = SqliteJournal(tmp_path / "journal.db", clock, applied_up_to(store))
+    with journal.transaction() as page:
+        number = page.add(an_entry(1))
+    found = [message.id for message in journal.after(41)]
+    journal.close()
+    assert (number, found) == (42, [42])
+
+
+def test_without_a_store_a_journal_begins_at_one(tmp_path: Path) -> None:
+    assert applied_up_to(tmp_path / "bridge.db") == 0
