@@ -20,6 +20,7 @@ from mappings.refusal import MappingRefused
 
 AT_ONCE = 64  # messages in one transaction: one commit for all, and workers and hooks wait for their turn so long
 NO_RETURN_ADDRESS = "reply.no-destination"  # the sender wants an application acknowledgement, and has no `reply_to`
+NOT_WRITTEN = "reply.not-written"  # our bug: the sender is not told at application level
 
 Names = Mapping[str, tuple[str, str]]  # listener -> our application and facility (MSH-3 and MSH-4)
 
@@ -57,17 +58,30 @@ class Intake:
         """A message with a bug, or one that contradicts what is known, must not hold up the others."""
         rules = self.policy.senders.called(message.entry.sender)
         tried = attempt(lambda: _inside_savepoint(ledger, message, rules))
-        effect = self._replied(ledger, message, tried.value or _failed(message, tried.error), rules)
+        effect = tried.value or _failed(message, tried.error)
+        effect = replace(effect, warnings=effect.warnings + self._reply(ledger, message, effect, rules))
         ledger.add_effect(effect)
         return effect
 
-    def _replied(self, ledger: Ledger, message: StoredMessage, effect: Effect, rules: SenderRules) -> Effect:
-        """In enhanced mode: what became of the message goes back in a message of its own, in this very transaction."""
+    def _reply(self, ledger: Ledger, message: StoredMessage, effect: Effect, rules: SenderRules) -> tuple[str, ...]:
+        """Keep the application acknowledgement that is owed, in this very transaction; warn where it cannot be had."""
+        owed = attempt(lambda: self._owed(message, effect, rules))
+        if owed.error is not None:
+            log.event(
+                "intake.reply-not-written", message=message.id, error_id=owed.error.error_id, frames=owed.error.frames
+            )
+            return (NOT_WRITTEN,)
+        for reply in owed.value or ():
+            if not reply.destination:
+                return (NO_RETURN_ADDRESS,)
+            ledger.add_reply(reply)
+        return ()
+
+    def _owed(self, message: StoredMessage, effect: Effect, rules: SenderRules) -> tuple[Reply, ...]:
+        """In enhanced mode: what became of the message goes back in a message of its own, kept in this very transaction."""
         header = read_header(message.entry.raw)
         if rules.answer != "enhanced" or not wants_application_answer(header, effect.outcome):
-            return effect
-        if not rules.reply_to:
-            return replace(effect, warnings=(*effect.warnings, NO_RETURN_ADDRESS))
+            return ()
         application, facility = self.policy.names.get(message.entry.key.listener, ("", ""))
         payload = application_acknowledgement(
             header,
@@ -78,8 +92,7 @@ class Intake:
             at=self.clock.now(),
             message=message.entry.raw,
         )
-        ledger.add_reply(Reply(0, message.id, rules.reply_to, payload))
-        return effect
+        return (Reply(0, message.id, rules.reply_to, payload),)
 
 
 def apply_message(ledger: Ledger, message: StoredMessage, rules: SenderRules) -> Effect:
