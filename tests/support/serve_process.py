@@ -1,6 +1,7 @@
 """A running `fhir-bridge serve` as tests treat it: traced, limited, frozen, asked to end, killed without warning; its door, too."""
 
 import os
+import random
 import signal
 import socket
 from collections.abc import Mapping, Sequence
@@ -73,7 +74,7 @@ def unlistened_port() -> int:
 
     A port of the ephemeral range would not do: a sender that tries to connect may be given it as its own end, and then speaks to itself.
     """
-    for port in _UNLISTENED_PORTS:
+    for port in random.sample(_UNLISTENED_PORTS, len(_UNLISTENED_PORTS)):  # two runs at once must not choose the same
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
