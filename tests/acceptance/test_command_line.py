@@ -94,7 +94,7 @@ def test_an_unknown_setting_of_the_file_is_refused_with_its_path(tmp_path: Path)
 def test_check_finds_nothing_wrong_with_a_bridge_that_works(installed: CommandLine) -> None:
     (checked,) = installed.lines("check")
     assert {name: result["ok"] for name, result in checked.items()} == dict.fromkeys(
-        ("store", "fhir", "archive", "models"), True
+        ("mllp", "sender", "store", "fhir", "archive", "models"), True
     )
 
 
