@@ -118,7 +118,7 @@ class JournalPage(Protocol):
         """Whether the sender used this control ID for other content before: its counter was reset."""
 
     def last_sequence_number(self, key: MessageKey) -> int | None:
-        """MSH-13 of the last accepted message of this listener, application and facility."""
+        """MSH-13 of the last message of this listener, application and facility that was written down with one."""
 
     def add(self, entry: JournalEntry) -> int: ...
 

@@ -21,7 +21,7 @@ from fhir_bridge.outcomes import (
 )
 from fhir_bridge.senders import SenderRules, Senders
 from fhir_bridge.sequence import expected_after, judge_number, with_expected
-from hl7_listener.batch import read_batch
+from hl7_listener.batch import BatchFile, is_batch, read_batch
 from hl7_listener.connection import Received
 from hl7_listener.header import Header, content_hash, is_fragment, read_header, sequence_number
 from hl7_listener.modes import accept_level, is_enhanced
@@ -30,6 +30,9 @@ from hl7_listener.refusal import MessageRefused
 from mappings.refusal import MappingRefused
 
 NOT_KEPT = "message.not-kept"  # trouble of our own: the same message may come again
+_TOO_LARGE, _CROWDED_OUT = "message.too-large", "message.crowded-out"  # of these only the first bytes are kept
+_PASSING = frozenset({"message.sequence-gap", _CROWDED_OUT})  # refusals that the same message may not meet again
+_MOST_IN_A_BLOCK = 5000  # messages of one batch: they share a commit, and every other sender waits for it
 
 # MSH-12, table 0104
 VERSIONS = frozenset(
@@ -39,11 +42,15 @@ VERSIONS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The answer, and what to write down before it leaves: nothing where the message repeats one that is `known` (its id)."""
+    """The answer, and what to write down before it leaves: nothing where the message repeats one that is `known` (its id).
+
+    `has_effect`: intake acts on it, or has.
+    """
 
     outcome: Outcome
     entry: JournalEntry | None = None
     known: int = 0
+    has_effect: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +78,24 @@ def take(received: Received, page: JournalPage, senders: Senders) -> Taken:
 def _take_batch(received: Received, page: JournalPage, senders: Senders) -> Taken:
     try:
         batch = read_batch(received.payload)
-        messages = tuple(batch.messages())
+        _require_few(batch)
     except MessageRefused as refused:
         return _take_one(replace(received, refusal=refused), page, senders)
     tolerances = received.tolerances + tuple(warning.code for warning in batch.warnings)
     parts = tuple(
-        _take_one(_alone(received, message.payload, tolerances, message.place), page, senders) for message in messages
+        _take_one(_alone(received, message.payload, tolerances, message.place), page, senders)
+        for message in batch.messages()
     )
+    if not parts:
+        rules = senders.rules_for(received.listener, batch.header)
+        page.add(_entry(received, rules, Outcome("AA"), MessageState.NO_EFFECT))
     return Taken(received, Outcome("AA"), parts=parts)
+
+
+def _require_few(batch: BatchFile) -> None:
+    if sum(len(part.spans) for part in batch.batches) > _MOST_IN_A_BLOCK:
+        why = f"a batch of more than {_MOST_IN_A_BLOCK} messages in one block"
+        raise MessageRefused("hl7v2.batch-too-long", "BHS", why)
 
 
 def _alone(received: Received, payload: bytes, tolerances: tuple[str, ...], batch: str) -> Received:
@@ -92,9 +109,13 @@ def _alone(received: Received, payload: bytes, tolerances: tuple[str, ...], batc
 
 
 def take_again(message: StoredMessage, page: JournalPage, senders: Senders) -> Taken:
-    """Judge a stored message anew, by the rules of today, as if it had never come; a person's replay."""
+    """Judge a stored message anew, by the rules of today, as if it had never come; a person's replay.
+
+    Of a message that was too large there is only the beginning: it stays refused.
+    """
     key = message.entry.key
-    received = Received(key.listener, message.entry.peer, message.entry.raw, None)
+    is_head_only = message.entry.outcome.application_code in (_TOO_LARGE, _CROWDED_OUT)
+    received = Received(key.listener, message.entry.peer, message.entry.raw, None, oversize=is_head_only)
     received = _alone(received, message.entry.raw, ("replayed",), message.entry.batch)
     return _take_one(received, page, senders, replay_of=message.id)
 
@@ -113,8 +134,7 @@ def _waits(received: Received, judgement: Judgement, rules: SenderRules) -> bool
     """Not in a batch, whose answers go back together, nor in enhanced mode, where the effect is told later."""
     if not rules.waits_for_intake or received.batch or _is_enhanced(received.header, rules):
         return False
-    has_effect = judgement.entry is None or judgement.entry.state is MessageState.ACCEPTED
-    return has_effect and judgement.outcome.code in POSITIVE
+    return judgement.has_effect and judgement.outcome.code in POSITIVE
 
 
 def judge(received: Received, page: JournalPage, rules: SenderRules, *, is_replay: bool = False) -> Judgement:
@@ -122,27 +142,32 @@ def judge(received: Received, page: JournalPage, rules: SenderRules, *, is_repla
     header = received.header
     if received.crowded_out:
         text = "too many unfinished messages at this moment"
-        return _refused(received, rules, Outcome("AR", INTERNAL, "", text, "message.crowded-out"))
+        return _refused(received, rules, Outcome("AR", INTERNAL, "", text, _CROWDED_OUT))
     if received.oversize:
         text = "the message is larger than this listener takes"
-        return _refused(received, rules, Outcome("AR", INTERNAL, "", text, "message.too-large"))
+        return _refused(received, rules, Outcome("AR", INTERNAL, "", text, _TOO_LARGE))
     if header is None:
-        code, where = "hl7v2.no-header", "MSH"
-        if received.refusal:
-            code, where = received.refusal.code, received.refusal.where
-        return _refused(received, rules, Outcome("AR", SEGMENT_SEQUENCE, where, "no readable MSH segment", code))
+        return _refused(received, rules, _unreadable(received.refusal))
     if header.is_answer:  # never an ACK to an ACK
         return Judgement(Outcome(""), _entry(received, rules, Outcome(""), MessageState.NO_EFFECT))
     key = _key(received)
     known = None if is_replay else page.find(key)
     if known is not None:
-        return Judgement(_again(known.entry, page, rules), None, known.id)
+        has_effect = known.entry.state is MessageState.ACCEPTED
+        return Judgement(_again(known.entry, page, rules), None, known.id, has_effect)
     refusal = _unacceptable(received, header, rules)
-    if refusal is not None:
-        return _refused(received, rules, refusal)
+    refused = _refused(received, rules, refusal) if refusal else None
+    if refused is not None and refused.outcome.code not in POSITIVE:
+        return refused
     if rules.sequence_numbers and not is_replay:
-        return _judge_in_sequence(received, header, page, rules, key)
-    return _judge_content(received, header, page, rules, key)
+        return _judge_in_sequence(received, header, page, rules, key, refused)
+    return refused or _judge_content(received, header, page, rules, key)
+
+
+def _unreadable(refusal: MessageRefused | None) -> Outcome:
+    if refusal is None or refusal.code == "hl7v2.no-header":
+        return Outcome("AR", SEGMENT_SEQUENCE, "MSH", "no readable MSH segment", "hl7v2.no-header")
+    return Outcome("AR", SEGMENT_SEQUENCE, refusal.where, refusal.explanation, refusal.code)
 
 
 def _again(known: JournalEntry, page: JournalPage, rules: SenderRules) -> Outcome:
@@ -153,19 +178,25 @@ def _again(known: JournalEntry, page: JournalPage, rules: SenderRules) -> Outcom
 
 
 def _judge_in_sequence(
-    received: Received, header: Header, page: JournalPage, rules: SenderRules, key: MessageKey
+    received: Received,
+    header: Header,
+    page: JournalPage,
+    rules: SenderRules,
+    key: MessageKey,
+    refused: Judgement | None,
 ) -> Judgement:
+    """`refused`: a refusal of the header that the sender is not told."""
     number, last = sequence_number(header), page.last_sequence_number(key)
     settled = judge_number(number, header.sequence_number, last)
     if settled is not None and settled.code not in POSITIVE:
         return _refused(received, rules, settled)
     if settled is not None:
         return Judgement(settled, _entry(received, rules, settled, MessageState.NO_EFFECT))
-    judgement = _judge_content(received, header, page, rules, key)
-    if judgement.entry is None or judgement.entry.state is MessageState.REFUSED:
+    judgement = refused or _judge_content(received, header, page, rules, key)
+    if judgement.entry is None or judgement.outcome.code not in POSITIVE:
         return judgement
     entry = replace(judgement.entry, sequence_number=number or None)
-    return Judgement(with_expected(judgement.outcome, number, last), entry)
+    return replace(judgement, outcome=with_expected(judgement.outcome, number, last), entry=entry)
 
 
 def _judge_content(
@@ -185,7 +216,8 @@ def _judge_content(
     if content.charset_note:
         notes += (f"charset-{content.charset_note}",)
     taken = Outcome("AA")
-    return Judgement(taken, _entry(received, rules, taken, MessageState.ACCEPTED, content.trace, key, notes))
+    entry = _entry(received, rules, taken, MessageState.ACCEPTED, content.trace, key, notes)
+    return Judgement(taken, entry, has_effect=True)
 
 
 def _notes(header: Header, page: JournalPage, key: MessageKey) -> tuple[str, ...]:
@@ -208,6 +240,9 @@ def _unacceptable(received: Received, header: Header, rules: SenderRules) -> Out
     """HL7 v2.5.1 §2.9.2.1: reject on MSH-9, MSH-11, MSH-12; and no message without its control ID, and no part of one."""
     if not header.control_id and not received.batch:
         return Outcome("AR", REQUIRED_FIELD, "MSH^1^10", "message control ID missing", "message.control-id-missing")
+    if _holds_another(received.payload):
+        text = "a second MSH segment: one message a block, or a batch with its BHS"
+        return Outcome("AR", SEGMENT_SEQUENCE, "MSH^2", text, "message.second-header")
     if is_fragment(header, received.payload):
         text = "a part of a message is not taken here: send it whole"
         return Outcome("AR", SEGMENT_SEQUENCE, "MSH^1^14", text, "message.continuation")
@@ -223,6 +258,11 @@ def _unacceptable(received: Received, header: Header, rules: SenderRules) -> Out
     return None
 
 
+def _holds_another(payload: bytes) -> bool:
+    """Whether a frame lost its end, and the next message is glued to it: who is told of one must not lose the other."""
+    return payload.find(b"MSH", payload.find(b"MSH") + 3) >= 0 and is_batch(payload)
+
+
 def _takes_version(version: str, rules: SenderRules) -> bool:
     if rules.versions:
         return version in rules.versions
@@ -234,7 +274,7 @@ def _refused(received: Received, rules: SenderRules, outcome: Outcome) -> Judgem
 
     Where the sender's queue stops at a refusal, it may be told AA all the same: then the message is only in our list.
     """
-    is_permanent = outcome.application_code != "message.sequence-gap"
+    is_permanent = outcome.application_code not in _PASSING
     if rules.permanent_refusals == "accept" and is_permanent and received.header is not None:
         return Judgement(Outcome("AA"), _entry(received, rules, outcome, MessageState.REFUSED))
     return Judgement(outcome, _entry(received, rules, outcome, MessageState.REFUSED))

@@ -55,7 +55,7 @@ _NEXT = "SELECT coalesce(max(id), 0) + 1 FROM message"
 _RESTARTED = f"SELECT 1 FROM message WHERE {_OF_KEY} AND content_hash <> ? LIMIT 1"  # noqa: S608 - constants
 _LAST_SEQUENCE = (
     "SELECT sequence_number FROM message WHERE listener = ? AND sending_application = ? AND sending_facility = ? "
-    "AND sequence_number IS NOT NULL AND state = 'accepted' ORDER BY id DESC LIMIT 1"
+    "AND sequence_number IS NOT NULL ORDER BY id DESC LIMIT 1"
 )
 _ADD = (
     "INSERT INTO message (id, listener, sending_application, sending_facility, control_id, content_hash, peer, received, message_type, "
@@ -75,7 +75,9 @@ class SqlitePage:
         self._at = at
         self._next = max(above + 1, int(self._execute(_NEXT).fetchone()[0]))
         self._added: list[StoredMessage] = []
-        self._added_by_control_id: dict[str, list[StoredMessage]] = {}
+        self._answered: dict[MessageKey, StoredMessage] = {}  # of those added, with a positive answer
+        self._contents: dict[MessageKey, set[str]] = {}  # of those added: the hashes of what came under a key without its hash
+        self._numbers: dict[tuple[str, str, str], int] = {}  # MSH-13 of each sender's last one
         self._unused: set[str] = set()  # control IDs of no stored message
 
     def expect(self, control_ids: Collection[str]) -> None:
@@ -87,27 +89,24 @@ class SqlitePage:
             self._unused |= {*some} - {row[0] for row in used}
 
     def find(self, key: MessageKey) -> StoredMessage | None:
-        for message in reversed(self._added_by_control_id.get(key.control_id, ())):
-            if message.entry.key == key and message.entry.outcome.code in POSITIVE:
-                return replace(message, entry=replace(message.entry, raw=b""))
+        if key in self._answered:
+            message = self._answered[key]
+            return replace(message, entry=replace(message.entry, raw=b""))
         if key.control_id in self._unused:
             return None
         row = self._execute(_FIND, _values(key)).fetchone()
         return _stored(row) if row else None
 
     def is_restarted(self, key: MessageKey) -> bool:
-        added = (message.entry.key for message in self._added_by_control_id.get(key.control_id, ()))
-        if any(other != key and other == replace(key, content_hash=other.content_hash) for other in added):
+        contents = self._contents.get(replace(key, content_hash=""), set())
+        if len(contents) > (key.content_hash in contents):
             return True
         return key.control_id not in self._unused and self._execute(_RESTARTED, _values(key)).fetchone() is not None
 
     def last_sequence_number(self, key: MessageKey) -> int | None:
-        sender = (key.listener, key.sending_application, key.sending_facility)
-        for message in reversed(self._added):
-            entry, known = message.entry, message.entry.key
-            is_of_sender = (known.listener, known.sending_application, known.sending_facility) == sender
-            if is_of_sender and entry.state is MessageState.ACCEPTED and entry.sequence_number is not None:
-                return entry.sequence_number
+        sender = _sender_of(key)
+        if sender in self._numbers:
+            return self._numbers[sender]
         row = self._execute(_LAST_SEQUENCE, sender).fetchone()
         return row[0] if row else None
 
@@ -115,7 +114,11 @@ class SqlitePage:
         message = StoredMessage(self._next, self._at, entry)
         self._next += 1
         self._added.append(message)
-        self._added_by_control_id.setdefault(entry.key.control_id, []).append(message)
+        if entry.outcome.code in POSITIVE:
+            self._answered[entry.key] = message
+        self._contents.setdefault(replace(entry.key, content_hash=""), set()).add(entry.key.content_hash)
+        if entry.sequence_number is not None:
+            self._numbers[_sender_of(entry.key)] = entry.sequence_number
         return message.id
 
     def write(self) -> None:
@@ -142,6 +145,10 @@ def _row(message: StoredMessage, at: str) -> tuple[Any, ...]:
         outcome.text, " ".join(entry.tolerances), trace_as_text(entry.trace), entry.batch, entry.sequence_number, entry.replay_of,
         entry.raw,
     )  # fmt: skip
+
+
+def _sender_of(key: MessageKey) -> tuple[str, str, str]:
+    return (key.listener, key.sending_application, key.sending_facility)
 
 
 def _values(key: MessageKey) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 are named as docs/conformance/hl7v2.md counts them."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -131,6 +132,23 @@ def test_a_repeat_by_its_number_has_no_effect(in_sequence: Door) -> None:
     assert in_sequence.states() == ["accepted", "accepted", "no-effect"]
 
 
+@pytest.mark.parametrize(
+    ("rules", "fields"),
+    [
+        pytest.param({"unsupported": "accept"}, {"msh9": "SIU^S12"}, id="of a type that nothing acts on"),
+        pytest.param({"permanent_refusals": "accept"}, {"control": "QQ"}, id="content refused in silence"),
+        pytest.param({"permanent_refusals": "accept"}, {"msh9": "SIU^S12"}, id="header refused in silence"),
+    ],
+)
+def test_whatever_is_answered_aa_moves_the_number_on(
+    in_sequence: Door, rules: dict[str, Any], fields: dict[str, str]
+) -> None:
+    in_sequence.rules = replace(in_sequence.rules, **rules)
+    sent = [an_order("M1", msh13="1"), an_order("M2", msh13="2", **fields), an_order("M3", msh13="3")]
+    outcomes = [in_sequence.take(message).outcome for message in sent]
+    assert [(outcome.code, outcome.expected_sequence) for outcome in outcomes] == [("AA", 2), ("AA", 3), ("AA", 4)]
+
+
 def test_without_agreement_sequence_numbers_are_only_kept(door: Door) -> None:
     assert numbers(door, "1", "5") == [("AA", None), ("AA", None)]
 
@@ -177,6 +195,12 @@ def test_a_sender_that_wants_to_know_more_waits_for_intake(door: Door, rules: Se
     door.rules = rules
     first, again = door.take(an_order()), door.take(an_order())
     assert (first.waits, again.waits, again.message) == (True, True, first.message)
+
+
+def test_a_repeat_of_what_has_no_effect_waits_for_none(door: Door) -> None:
+    door.rules = replace(DEFAULT, wait_for_intake=True, unsupported="accept")
+    door.take(an_order(msh9="SIU^S12"))
+    assert not door.take(an_order(msh9="SIU^S12")).waits
 
 
 def test_in_enhanced_mode_nothing_waits_since_the_effect_is_told_later(door: Door) -> None:
@@ -254,6 +278,25 @@ def test_of_a_message_that_is_too_large_the_answer_names_the_control_id(door: Do
     assert (taken.outcome.code, taken.outcome.application_code) == ("AR", "message.too-large")
 
 
+def test_a_message_without_room_is_never_told_to_be_taken(door: Door) -> None:
+    """Only its first bytes are kept, and the sender may send it again."""
+    door.rules = replace(DEFAULT, permanent_refusals="accept")
+    with door.journal.transaction() as page:
+        taken = take(replace(received(an_order(), oversize=True), crowded_out=True), page, Senders(door.rules))
+    assert (taken.outcome.code, taken.outcome.application_code) == ("AR", "message.crowded-out")
+
+
+@pytest.mark.parametrize("messages", [(an_order("M1"), an_order("M2")), (an_order("M1", msh9="ADT^A08"), an_order())])
+def test_two_messages_in_one_block_are_refused(door: Door, messages: tuple[str, ...]) -> None:
+    """The sender is told of the first alone, and would take the second for kept."""
+    outcome = door.take("".join(messages)).outcome
+    assert (outcome.code, outcome.location, outcome.application_code) == ("AR", "MSH^2", "message.second-header")
+
+
+def test_the_letters_msh_in_a_text_are_no_second_header(door: Door) -> None:
+    assert door.code(an_order() + "NTE|1||see MSH|below\r") == "AA"
+
+
 # item 24: batches
 
 
@@ -277,6 +320,15 @@ def test_a_batch_sent_again_is_kept_once(door: Door) -> None:
 def test_a_batch_that_cannot_be_read_is_refused_whole(door: Door) -> None:
     taken = door.take("BHS|^~\\&|RIS\rPID|1\r")
     assert (taken.outcome.code, taken.parts, door.states()) == ("AR", (), ["refused"])
+
+
+def test_a_batch_of_nothing_is_kept_before_it_is_answered(door: Door) -> None:
+    assert (door.take(a_batch()).outcome.code, door.states()) == ("AA", ["no-effect"])
+
+
+def test_a_batch_that_would_hold_up_all_others_is_refused_whole(door: Door) -> None:
+    outcome = door.take(a_batch(*["MSH|^~\\&|RIS\r"] * 5001)).outcome
+    assert (outcome.code, outcome.application_code, door.states()) == ("AR", "hl7v2.batch-too-long", ["refused"])
 
 
 # item 11: continuation
@@ -327,6 +379,15 @@ def test_a_replay_is_judged_by_the_rules_of_today_as_an_entry_of_its_own(door: D
     with door.journal.transaction() as page:
         taken = take_again(refused, page, Senders(door.rules))
     assert (taken.outcome.code, taken.message, door.kept()[1].entry.replay_of) == ("AA", 2, 1)
+
+
+def test_a_replay_of_a_message_of_which_only_the_beginning_is_kept_stays_refused(door: Door) -> None:
+    door.take(an_order(), oversize=True)
+    refused = door.journal.message(1)
+    assert refused
+    with door.journal.transaction() as page:
+        taken = take_again(refused, page, Senders(door.rules))
+    assert (taken.outcome.code, taken.outcome.application_code) == ("AR", "message.too-large")
 
 
 def test_a_replay_of_a_message_that_was_taken_is_applied_again(door: Door) -> None:

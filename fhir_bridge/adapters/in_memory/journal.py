@@ -40,7 +40,7 @@ class InMemoryPage:
         for message in reversed(self.kept + self.fresh):
             known = message.entry.key
             of_sender = (known.listener, known.sending_application, known.sending_facility) == wanted
-            if of_sender and message.entry.state is MessageState.ACCEPTED and message.entry.sequence_number is not None:
+            if of_sender and message.entry.sequence_number is not None:
                 return message.entry.sequence_number
         return None
 

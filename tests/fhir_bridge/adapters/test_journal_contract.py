@@ -101,6 +101,12 @@ def test_a_message_added_in_this_transaction_is_known_in_it(journal: MessageJour
         assert page.find(a_key(1)) is not None
 
 
+def test_other_content_in_this_transaction_is_a_counter_that_began_again(journal: MessageJournal) -> None:
+    with journal.transaction() as page:
+        page.add(an_entry(1))
+        assert (page.is_restarted(a_key(1)), page.is_restarted(a_key(1, content_hash="OTHER"))) == (False, True)
+
+
 @pytest.mark.parametrize(
     ("changes", "restarted"), [({}, False), ({"content_hash": "OTHER"}, True), ({"listener": "ct"}, False)]
 )
@@ -112,19 +118,22 @@ def test_a_control_id_with_other_content_is_a_counter_that_began_again(
         assert page.is_restarted(a_key(1, **changes)) is restarted
 
 
-def test_the_last_sequence_number_is_that_of_the_senders_last_accepted_message(
+def test_the_last_sequence_number_is_that_of_the_senders_last_message_that_has_one(
     journal: MessageJournal, add: Add
 ) -> None:
     # item 10
     add(
         an_entry(1, sequence_number=4),
-        an_entry(2, sequence_number=9, **REFUSED),
+        an_entry(2, **REFUSED),
         an_entry(3, sequence_number=7, key=a_key(3, sending_facility="OTHER")),
-        an_entry(4),
+        an_entry(4, sequence_number=5, state=MessageState.NO_EFFECT),
+        an_entry(5),
     )
     with journal.transaction() as page:
-        assert page.last_sequence_number(a_key(5)) == 4
-        assert page.last_sequence_number(a_key(5, sending_application="NOBODY")) is None
+        assert page.last_sequence_number(a_key(6)) == 5
+        page.add(an_entry(6, sequence_number=6))
+        assert page.last_sequence_number(a_key(7)) == 6
+        assert page.last_sequence_number(a_key(7, sending_application="NOBODY")) is None
 
 
 def test_intake_gets_what_was_accepted_in_order_and_whole(journal: MessageJournal, add: Add) -> None:
