@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fhir_bridge import log
-from fhir_bridge.errors import attempt
+from fhir_bridge.errors import Classified, attempt
 from fhir_bridge.judgement import NOT_KEPT
 from hl7_listener.acknowledgement import acknowledge
 from hl7_listener.batch import BatchFile, read_batch
@@ -31,6 +31,8 @@ from hl7_listener.refusal import MessageRefused
 LISTENER = "folder"  # the listener's name in the journal, and in `senders.NAME.listener`
 POLL_SECONDS = 1.0
 AT_ONCE = 256  # messages of a file that wait for the journal
+LARGEST_BYTES = 512 * 2**20  # of a file: it is read whole, by the process that answers all senders
+_HEAD_BYTES = 8192
 
 Accept = Callable[[Received], "Future[Outcome]"]
 
@@ -51,10 +53,13 @@ class DropFolder:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="drop-folder")
 
-    def start(self) -> None:
-        """Begin to watch. Raises OSError where the folder cannot be used."""
+    def prepare(self) -> None:
+        """Make the folders. Raises OSError where they cannot be used."""
         for name in ("", "taken", "refused", "incomplete"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -63,18 +68,26 @@ class DropFolder:
         self._thread.join()
 
     def take_all(self) -> int:
-        """Every file that is there, by name; how many were put away."""
-        return sum(self._take(file) for file in sorted(self._folder.glob("*.hl7")) if not self._stopping.is_set())
+        """Every file that is there, by name; how many were put away. One that cannot be read holds up no other."""
+        files = sorted(file for file in self._folder.glob("*.hl7") if file.is_file())
+        return sum(self._try(file) for file in files if not self._stopping.is_set())
+
+    def _try(self, file: Path) -> bool:
+        tried = attempt(lambda: self._take(file))
+        _log_trouble(tried.error)
+        return bool(tried.value)
 
     def _watch(self) -> None:
         while True:
-            tried = attempt(self.take_all)
-            if tried.error is not None:
-                log.event("folder.trouble", code=tried.error.code, where=tried.error.where, frames=tried.error.frames)
+            _log_trouble(attempt(self.take_all).error)
             if self._stopping.wait(POLL_SECONDS):
                 return
 
     def _take(self, file: Path) -> bool:
+        if file.stat().st_size > LARGEST_BYTES:
+            with file.open("rb") as opened:
+                head = opened.read(_HEAD_BYTES)
+            return self._put_away(file, "refused", self._ask([Received(LISTENER, LISTENER, head, None, oversize=True)]))
         content = file.read_bytes()
         try:
             batch = read_batch(content)
@@ -132,3 +145,8 @@ class DropFolder:
             at=datetime.now(UTC),
             message=answered.received.payload,
         )
+
+
+def _log_trouble(error: Classified | None) -> None:
+    if error is not None:
+        log.event("folder.trouble", code=error.code, where=error.where, frames=error.frames)

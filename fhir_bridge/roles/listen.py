@@ -30,7 +30,7 @@ _TICK_SECONDS = 0.5
 
 
 class Listen:
-    """All MLLP ports of the configuration. Raises Refused `mllp.certificate-unusable`.
+    """All MLLP ports of the configuration. Raises Refused `mllp.certificate-unusable`, `mllp.drop-folder-unusable`.
 
     `waiting` keeps the answers of senders that wait for intake: None where nobody tells this process of effects. `on_commit` is
     called after each commit, with the messages whose senders wait: there may be something for intake.
@@ -55,8 +55,8 @@ class Listen:
         )
         self._names = tuple(listeners_of(parts.settings))
         policies = [_policy_of(name, listener) for name, listener in listeners_of(parts.settings).items()]
-        self._server = MllpServer(policies, self._writer.submit)
         self._folder = _drop_folder(parts.settings.mllp, self._writer)
+        self._server = MllpServer(policies, self._writer.submit)
         self._stopping = threading.Event()
         self._housekeeper = threading.Thread(target=self._keep_house, name="door-housekeeping")
 
@@ -123,7 +123,13 @@ def _drop_folder(mllp: Mllp, writer: JournalWriter) -> DropFolder | None:
     def accept(received: Received) -> "Future[Outcome]":
         return cast("Future[Outcome]", writer.submit(received))
 
-    return DropFolder(mllp.drop_folder, accept, application=mllp.application, facility=mllp.facility)
+    folder = DropFolder(mllp.drop_folder, accept, application=mllp.application, facility=mllp.facility)
+    try:
+        folder.prepare()
+    except OSError as error:
+        why = errno.errorcode.get(error.errno or 0, "it cannot be made")
+        raise Refused("mllp.drop-folder-unusable", "mllp.drop_folder", why) from None
+    return folder
 
 
 def _policy_of(name: str, listener: Listener) -> ListenerPolicy:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fhir_bridge.adapters.in_memory.journal import InMemoryJournal
-from fhir_bridge.drop_folder import DropFolder
+from fhir_bridge.drop_folder import LARGEST_BYTES, DropFolder
 from fhir_bridge.judgement import NOT_KEPT, take
 from fhir_bridge.senders import SenderRules, Senders
 from hl7_listener.connection import Received
@@ -122,3 +122,19 @@ def test_a_message_that_nobody_can_decode_does_not_come_round_for_ever(door: Doo
     (folder / "a.hl7").write_bytes(an_order().replace("^ZEBRA", "^Z\xc9BRA").encode("latin-1"))
     DropFolder(folder, door.accept).take_all()
     assert files(folder) == ["refused/a.ack", "refused/a.hl7"]
+
+
+def test_a_file_that_cannot_be_read_holds_up_no_other(door: Door, folder: Path) -> None:
+    (folder / "a.hl7").symlink_to(folder / "away.hl7")
+    (folder / "b.hl7").symlink_to("/proc/self/mem")  # a file by its kind, and an error to read
+    drop(folder, "c.hl7", an_order("M1"))
+    assert DropFolder(folder, door.accept).take_all() == 1
+    assert (folder / "taken" / "c.hl7").exists()
+
+
+def test_a_file_beyond_all_measure_is_refused_unread(door: Door, folder: Path) -> None:
+    with (folder / "a.hl7").open("wb") as file:
+        file.truncate(LARGEST_BYTES + 1)  # a hole: it takes no room on the disk
+    DropFolder(folder, door.accept).take_all()
+    assert (folder / "refused" / "a.hl7").exists()
+    assert door.journal.messages()[0].entry.outcome.application_code == "message.too-large"
