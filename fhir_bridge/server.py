@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fhir_bridge import log
-from fhir_bridge.adapters.door_lines import Address
+from fhir_bridge.adapters.door_lines import Address, Line
 from fhir_bridge.adapters.door_process import DoorProcess
 from fhir_bridge.journal import Effect
 from fhir_bridge.settings import Settings
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fhir_bridge.roles.work import Work
 
 _NICE = 10  # what works on messages leaves the processor to what answers them
-_OF_THE_DOOR = {"data_dir", "mllp", "listeners", "sender", "senders", "authority"}
+_OF_THE_DOOR = {"data_dir", "store", "mllp", "listeners", "sender", "senders", "authority"}
 
 
 class Server:
@@ -28,9 +28,7 @@ class Server:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        # unset ones are left out: a sender's rule says only what differs from the defaults
-        tables = settings.model_dump(mode="json", include=_OF_THE_DOOR, exclude_unset=True)
-        self._door = DoorProcess(tables, self._wake, self._effects_of)
+        self._door = DoorProcess(of_the_door(settings), self._wake, self._effects_of)
         self._parts: Parts | None = None
         self._writer: GroupCommit | None = None
         self._web: Web | None = None
@@ -100,3 +98,8 @@ class Server:
                 orders = order_answers(message.entry.raw, rules, controls)
                 effects[number] = replace(effect, outcome=replace(effect.outcome, orders=orders))
         return effects
+
+
+def of_the_door(settings: Settings) -> Line:
+    """What the door needs to know, and no secret; unset ones are left out: a sender's rule says only what differs from the defaults."""
+    return settings.model_dump(mode="json", include=_OF_THE_DOOR, exclude_unset=True)

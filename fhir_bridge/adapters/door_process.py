@@ -131,17 +131,18 @@ class DoorProcess:
 
     def _one_life(self) -> int:
         """Start the process, hear what it says until it ends; its exit code."""
+        lines: queue.SimpleQueue[Line | None] = queue.SimpleQueue()
+        lines.put({"settings": self._settings})  # the first line, whatever others say from now on
         with self._lock:
             self._waits.clear()
-            self._lines = queue.SimpleQueue()
+            self._lines = lines
         if self._stopping.is_set():
             return 0  # the word to drain went to the life before
-        self._send({"settings": self._settings})
         process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - our own program, no shell
         self._process = process
         assert process.stdin is not None  # noqa: S101 - asked for above
         assert process.stdout is not None  # noqa: S101
-        writer = threading.Thread(target=_write_all, args=(process.stdin, self._lines), name="door-lines", daemon=True)
+        writer = threading.Thread(target=_write_all, args=(process.stdin, lines), name="door-lines", daemon=True)
         writer.start()
         try:
             for text in process.stdout:
@@ -150,7 +151,7 @@ class DoorProcess:
                 process.wait(_END_SECONDS)
         finally:
             process.kill()  # one that cannot be understood, or does not end; else harmless
-            self._lines.put(None)
+            lines.put(None)
             writer.join()
             process.wait()
             process.stdout.close()
