@@ -105,7 +105,7 @@ class MllpClient:
         if self._connection is None:
             try:
                 self._connection = self._open(_left(deadline))
-            except OSError as error:
+            except (OSError, UnicodeError) as error:  # a name that is none cannot be looked up
                 raise self._failure("mllp.unreachable", type(error).__name__, may_have_arrived=False) from None
         return self._connection
 
@@ -118,7 +118,7 @@ class MllpClient:
         context = self._ssl_context() if callable(self._ssl_context) else self._ssl_context
         try:
             return context.wrap_socket(connection, server_hostname=self._host)
-        except OSError:
+        except (OSError, UnicodeError):
             connection.close()
             raise
 

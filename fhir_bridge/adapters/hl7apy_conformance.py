@@ -17,6 +17,7 @@ from hl7apy.parser import parse_message
 from hl7apy.validation import Validator
 
 from hl7_listener.message import Message
+from hl7_listener.refusal import MessageRefused
 
 _VERSIONS = ("2.1", "2.2", "2.3", "2.3.1", "2.4", "2.5", "2.5.1", "2.6", "2.7", "2.8", "2.8.1", "2.8.2")
 _NEWEST = "2.8.2"
@@ -48,8 +49,11 @@ def field_name(version: str, segment: str, position: int) -> str:
 
 def findings(raw: bytes) -> tuple[str, ...]:
     """What hl7apy's validation finds, as `PID_5: required and missing`. Raises MessageRefused where the message cannot be read."""
-    message = Message(raw)
-    text = "\r".join(segment.content.decode(message.charset) for segment in message.segments)
+    message = Message(raw, charset_default="8859/1")  # its structure is looked at, not its letters
+    try:
+        text = "\r".join(segment.content.decode(message.charset) for segment in message.segments)
+    except UnicodeDecodeError:
+        raise MessageRefused("hl7v2.charset", "MSH-18", "a text does not fit its character set") from None
     try:
         parsed = parse_message(_with_four_encoding_characters(text), find_groups=True)
     except HL7apyException as error:

@@ -4,6 +4,7 @@ import sys
 from typing import Any
 
 import click
+from rich.markup import escape
 from rich.table import Table
 
 from fhir_bridge.cli.options import SET_UP, VERDICT_FAILED, configured, console, parts_of, print_json
@@ -14,6 +15,7 @@ from fhir_bridge.settings import Settings
 from hl7_listener.outcome import POSITIVE, Outcome
 from hl7_listener.refusal import MessageRefused
 
+_MOST = 2**63 - 1  # what SQLite counts up to
 Known = tuple[StoredMessage, Effect | None]
 
 
@@ -23,7 +25,7 @@ def messages() -> None:
 
 
 @messages.command("list", epilog="Example: fhir-bridge messages list --refused --data-dir data")
-@click.option("--limit", default=100, show_default=True)
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, _MOST))
 @click.option(
     "--refused", is_flag=True, help="Only those that had no effect: refused at the door, or by intake afterwards."
 )
@@ -41,12 +43,12 @@ def list_(settings: Settings, limit: int, refused: bool, as_json: bool) -> None:
     for message, effect in found:
         cells = _summary(message, effect)
         names = ("message", "received", "sender", "type", "answer", "error", "where", "effect")
-        table.add_row(*(str(cells[name]) for name in names), " ".join(cells["jobs"]))
+        table.add_row(*(escape(str(cells[name])) for name in names), " ".join(cells["jobs"]))
     console().print(table)
 
 
 @messages.command(epilog="Example: fhir-bridge messages show 12 --data-dir data --raw > message.hl7")
-@click.argument("message_id", metavar="ID", type=int)
+@click.argument("message_id", metavar="ID", type=click.IntRange(1, _MOST))
 @click.option("--raw", is_flag=True, help="The bytes as they came. They identify the patient.")
 @click.option("--validate", is_flag=True, help="What the standard says of its structure, by hl7apy.")
 @click.option("--json", "as_json", is_flag=True)
@@ -76,7 +78,7 @@ def show(settings: Settings, message_id: int, raw: bool, validate: bool, as_json
 
 
 @messages.command(epilog="Example: fhir-bridge messages replay 12 13 --data-dir data")
-@click.argument("message_ids", metavar="ID...", type=int, nargs=-1, required=True)
+@click.argument("message_ids", metavar="ID...", type=click.IntRange(1, _MOST), nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True)
 @configured
 def replay(settings: Settings, message_ids: tuple[int, ...], as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """`fhir-bridge send`: an MLLP client for files of messages and batches."""
 
+import re
 import ssl
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from hl7_listener.batch import is_batch, read_batch
 from hl7_listener.client import MllpClient, NoAcknowledgement
 from hl7_listener.outcome import POSITIVE
 from hl7_listener.refusal import MessageRefused
+from hl7_listener.tls import client_context
 
 
 @click.command(epilog="Example: fhir-bridge send order.hl7 batch.hl7 --to 127.0.0.1:2575")
@@ -33,7 +35,7 @@ def send(
     Exit code 1 if one was not accepted, 2 if there was no answer.
     """
     host, port = _address(to) if to else (settings.mllp.host, settings.mllp.port)
-    context = ssl.create_default_context(cafile=tls_ca) if tls_ca else None
+    context = _context(tls_ca) if tls_ca else None
     accepted = True
     with MllpClient(host, port, timeout, context) as client:
         for name, content in _messages(files):
@@ -52,9 +54,16 @@ def send(
 
 def _address(to: str) -> tuple[str, int]:
     host, colon, port = to.rpartition(":")
-    if not (colon and host and port.isdigit()):
+    if not (colon and host and re.fullmatch("[0-9]{1,5}", port) and int(port) < 2**16):
         raise click.BadParameter("expected HOST:PORT", param_hint="--to")
     return host.strip("[]"), int(port)
+
+
+def _context(ca_file: Path) -> ssl.SSLContext:
+    try:
+        return client_context(ca_file)
+    except OSError as error:
+        raise click.BadParameter(f"no authority's certificate: {type(error).__name__}", param_hint="--tls") from None
 
 
 def _messages(files: tuple[Path, ...]) -> Iterator[tuple[str, bytes]]:

@@ -9,7 +9,7 @@ from fhir_bridge import log
 from fhir_bridge.adapters.folder_lock import JOBS, sole_owner
 from fhir_bridge.cli.listen import addresses_of
 from fhir_bridge.cli.options import SET_UP, configured, parts_of
-from fhir_bridge.cli.stopping import DRAIN_SECONDS, SWITCH_SECONDS, stopping_on_signals
+from fhir_bridge.cli.stopping import DRAIN_SECONDS, SWITCH_SECONDS, end, stopping_on_signals
 from fhir_bridge.errors import BridgeError
 from fhir_bridge.server import Server
 from fhir_bridge.settings import Settings
@@ -22,13 +22,14 @@ def serve(settings: Settings) -> None:
     try:
         with sole_owner(settings.data_dir, JOBS):
             _serve(settings)
+        end()
     except BridgeError as error:
         click.echo(f"serve: {error}", err=True)
-        sys.exit(SET_UP)
+        end(SET_UP)
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else "the address is taken, or not this machine's"
         click.echo(f"serve: cannot listen: {why}; see http.host, http.port", err=True)
-        sys.exit(SET_UP)
+        end(SET_UP)
 
 
 def _serve(settings: Settings) -> None:
@@ -60,3 +61,4 @@ def work(settings: Settings) -> None:
         sys.stdout.flush()
         stopping.wait()
         role.drain(DRAIN_SECONDS)
+    end()

@@ -67,7 +67,7 @@ def message_pages(
             position=store.intake_position(),
         )
 
-    @blueprint.get("/messages/<int:number>")
+    @blueprint.get("/messages/<int(max=9223372036854775807):number>")
     def one_message(number: int) -> str:
         message = journal.message(number) or abort(404)
         effect = store.effects([number]).get(number)
@@ -88,7 +88,7 @@ def message_pages(
 def segments_of(raw: bytes, field_name: FieldName) -> tuple[SegmentShown, ...]:
     """Which fields the message has; nothing where it cannot be read."""
     try:
-        message = Message(raw)
+        message = Message(raw, charset_default="8859/1")  # of its text only delimiters are looked at
         counts: Counter[str] = Counter()
         shown = []
         for segment in message.segments:

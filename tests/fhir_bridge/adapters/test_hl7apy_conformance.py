@@ -3,6 +3,7 @@
 import pytest
 
 from fhir_bridge.adapters.hl7apy_conformance import field_name, findings
+from hl7_listener.refusal import MessageRefused
 
 PID = "PID|1||CANARY-1^^^HOSP^MR||CANARY^ZEBRA||20220304|F"
 MSH = "MSH|^~\\&|RIS|HOSP|AI|HOSP|20260302093000||ADT^A01^ADT_A01|M1|P|2.5.1"
@@ -54,3 +55,14 @@ def test_no_finding_quotes_a_value() -> None:
 
 def test_what_hl7apy_cannot_read_is_said_so() -> None:
     assert findings(message(MSH.replace("2.5.1", "9.9"), PID)) == ("hl7apy cannot read it: UnsupportedVersion",)
+
+
+def test_a_message_is_checked_without_its_senders_character_set() -> None:
+    raw = message(MSH, EVN, PID, PV1).replace(b"ZEBRA", b"Z\xc9BRA")
+    assert findings(raw) == ()
+
+
+def test_text_that_fits_no_character_set_is_refused() -> None:
+    raw = message(MSH + "||||||ISO IR14", EVN, PID, PV1).replace(b"ZEBRA", b"\xd4\xcf\xc0")
+    with pytest.raises(MessageRefused, match=r"^hl7v2\.charset at MSH-18"):
+        findings(raw)

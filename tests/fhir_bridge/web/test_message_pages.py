@@ -76,7 +76,7 @@ def test_a_message_without_effect_says_why(client: FlaskClient) -> None:
     assert "order.patient-conflict" in read(client, "/messages/3")
 
 
-@pytest.mark.parametrize("path", ["/messages/99", "/messages?state=lost"])
+@pytest.mark.parametrize("path", ["/messages/99", f"/messages/{2**63}", "/messages?state=lost"])
 def test_what_is_not_there_is_not_found(client: FlaskClient, path: str) -> None:
     assert client.get(path).status_code == 404
 
@@ -93,6 +93,10 @@ def test_fields_are_named_and_counted_but_never_shown() -> None:
         ("PID^1^3", "Patient identifier list", "2 repetitions"),
         ("PID^1^5", "", "null: delete"),
     ]
+
+
+def test_a_message_is_taken_apart_without_its_senders_character_set() -> None:
+    assert [each.name for each in segments_of(b"MSH|^~\\&|RIS\rPID|1||CANARY-\xe4\r", name_of)] == ["MSH", "PID"]
 
 
 def test_what_cannot_be_read_has_no_segments() -> None:
