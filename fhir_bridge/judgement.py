@@ -4,7 +4,7 @@ The table of answers is LAYOUT §4: AA only for what is kept, AR for what we can
 for a sender in enhanced mode. A message is mapped here, so that an AE has its place, and mapped again by intake, which applies it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from fhir_bridge.content import EVENTS, glance_at
 from fhir_bridge.journal import JournalEntry, JournalPage, MessageKey, MessageState, StoredMessage, Trace
@@ -58,13 +58,14 @@ class Taken:
     """A message on its page of the journal, and its answer once that page is on disk.
 
     `message` is its id, or that of the message which it repeats. `waits`: the sender wants to know what became of it, not only that
-    it is kept. `parts` are the messages of a batch, each taken on its own; then there is no other answer.
+    it is kept (`in_words_of`). `parts` are the messages of a batch, each taken on its own; then there is no other answer.
     """
 
     received: Received
     outcome: Outcome
     message: int = 0
     waits: bool = False
+    rules: SenderRules = field(default_factory=SenderRules)
     parts: tuple["Taken", ...] = ()
 
 
@@ -125,9 +126,8 @@ def _take_one(received: Received, page: JournalPage, senders: Senders, *, replay
     judgement = judge(received, page, rules, is_replay=bool(replay_of))
     entry = replace(judgement.entry, replay_of=replay_of) if judgement.entry and replay_of else judgement.entry
     message = page.add(entry) if entry else judgement.known
-    return Taken(
-        received, _worded(judgement.outcome, received.header, rules), message, _waits(received, judgement, rules)
-    )
+    outcome = _worded(judgement.outcome, received.header, rules)
+    return Taken(received, outcome, message, _waits(received, judgement, rules), rules)
 
 
 def _waits(received: Received, judgement: Judgement, rules: SenderRules) -> bool:
@@ -287,6 +287,14 @@ def _worded(outcome: Outcome, header: Header | None, rules: SenderRules) -> Outc
     elif outcome.code == "AR" and outcome.error_code == INTERNAL:
         outcome = replace(outcome, code=rules.own_trouble)
     return replace(outcome, short_type=True) if rules.acknowledgement_type == "short" else outcome
+
+
+def in_words_of(rules: SenderRules, effect: Outcome, said: Outcome) -> Outcome:
+    """What a sender that waited is told of the effect, where it would have been `said` that the message is kept."""
+    if effect.code not in POSITIVE and rules.permanent_refusals == "accept":
+        return said
+    code = rules.own_trouble if effect.code == "AR" else effect.code
+    return replace(effect, code=code, expected_sequence=said.expected_sequence, short_type=said.short_type)
 
 
 def _is_enhanced(header: Header | None, rules: SenderRules) -> bool:

@@ -103,7 +103,7 @@ class JournalWriter:
         elif taken.parts:
             submitted.answer.set_result(self._to_batch(taken))
         elif taken.waits and self._waiting is not None:
-            self._waiting.keep(taken.message, taken.outcome, submitted.answer)
+            self._waiting.keep(taken.message, taken.outcome, taken.rules, submitted.answer)
             return taken.message
         else:
             submitted.answer.set_result(taken.outcome)

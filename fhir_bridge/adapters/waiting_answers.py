@@ -4,9 +4,11 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from fhir_bridge import log
+from fhir_bridge.judgement import in_words_of
+from fhir_bridge.senders import SenderRules
 from hl7_listener.answering import Answer
 from hl7_listener.outcome import Outcome
 
@@ -17,6 +19,7 @@ PATIENCE_SECONDS = 4.0  # Mirth gives up after 5 s, HAPI after 10, Camel after 1
 class _Kept:
     outcome: Outcome
     until: float
+    rules: SenderRules
     answer: "Future[Answer]" = field(repr=False)
 
 
@@ -32,19 +35,17 @@ class WaitingAnswers:
         self._lock = threading.Lock()
         self._kept: dict[int, list[_Kept]] = {}
 
-    def keep(self, message: int, outcome: Outcome, answer: "Future[Answer]") -> None:
+    def keep(self, message: int, outcome: Outcome, rules: SenderRules, answer: "Future[Answer]") -> None:
         """`outcome` is the answer that says no more than that the message is kept."""
         with self._lock:
-            self._kept.setdefault(message, []).append(_Kept(outcome, self._now() + self._seconds, answer))
+            self._kept.setdefault(message, []).append(_Kept(outcome, self._now() + self._seconds, rules, answer))
 
     def settle(self, message: int, effect: Outcome) -> None:
         """Give the answers that wait for this message; nobody may wait any more."""
         with self._lock:
             kept = self._kept.pop(message, [])
         for each in kept:
-            said = each.outcome
-            worded = replace(effect, expected_sequence=said.expected_sequence, short_type=said.short_type)
-            each.answer.set_result(worded)
+            each.answer.set_result(in_words_of(each.rules, effect, each.outcome))
 
     def expire(self) -> None:
         """Give the answers that have waited long enough."""

@@ -3,9 +3,11 @@ from concurrent.futures import Future
 import pytest
 
 from fhir_bridge.adapters.waiting_answers import WaitingAnswers
+from fhir_bridge.senders import SenderRules
 from hl7_listener.answering import Answer
 from hl7_listener.outcome import Outcome
 
+DEFAULT = SenderRules()
 KEPT = Outcome("AA", expected_sequence=5, short_type=True)
 
 
@@ -29,9 +31,9 @@ def waiting(seconds: Seconds) -> WaitingAnswers:
     return WaitingAnswers(20, seconds)
 
 
-def keep(waiting: WaitingAnswers, message: int) -> "Future[Answer]":
+def keep(waiting: WaitingAnswers, message: int, rules: SenderRules = DEFAULT) -> "Future[Answer]":
     answer: Future[Answer] = Future()
-    waiting.keep(message, KEPT, answer)
+    waiting.keep(message, KEPT, rules, answer)
     return answer
 
 
@@ -64,3 +66,22 @@ def test_an_effect_that_comes_too_late_is_no_error(waiting: WaitingAnswers, seco
     waiting.settle(1, Outcome("AE", 204))
     assert answer.result(0) == KEPT
     assert len(waiting) == 0
+
+
+@pytest.mark.parametrize(
+    ("rules", "effect", "code"),
+    [
+        (SenderRules(permanent_refusals="accept"), Outcome("AE", 204), "AA"),
+        (SenderRules(permanent_refusals="accept"), Outcome("AR", 207), "AA"),
+        (SenderRules(own_trouble="AE"), Outcome("AR", 207), "AE"),
+        (SenderRules(), Outcome("AR", 207), "AR"),
+    ],
+)
+def test_a_sender_whose_queue_would_stop_is_told_by_its_rules(
+    waiting: WaitingAnswers, rules: SenderRules, effect: Outcome, code: str
+) -> None:
+    answer = keep(waiting, 1, rules)
+    waiting.settle(1, effect)
+    told = answer.result(0)
+    assert isinstance(told, Outcome)
+    assert told.code == code
