@@ -114,6 +114,9 @@ class JournalPage(Protocol):
     def find(self, key: MessageKey) -> StoredMessage | None:
         """The last message of this key that was answered AA or CA; its raw bytes are left out."""
 
+    def find_refusal(self, key: MessageKey, code: str) -> int | None:
+        """The last message of this key that was refused with this code, before this transaction."""
+
     def is_restarted(self, key: MessageKey) -> bool:
         """Whether the sender used this control ID for other content before: its counter was reset."""
 

@@ -125,9 +125,18 @@ def _take_one(received: Received, page: JournalPage, senders: Senders, *, replay
     rules = senders.rules_for(received.listener, received.header)
     judgement = judge(received, page, rules, is_replay=bool(replay_of))
     entry = replace(judgement.entry, replay_of=replay_of) if judgement.entry and replay_of else judgement.entry
-    message = page.add(entry) if entry else judgement.known
+    before = 0 if replay_of else _refused_before(judgement, page)
+    message = before or (page.add(entry) if entry else judgement.known)
     outcome = _worded(judgement.outcome, received.header, rules)
     return Taken(received, outcome, message, _waits(received, judgement, rules), rules)
+
+
+def _refused_before(judgement: Judgement, page: JournalPage) -> int:
+    """The id of the message that came before and was refused for the same: a sender may repeat it for days, and it is kept already."""
+    entry = judgement.entry
+    if entry is None or entry.state is not MessageState.REFUSED or judgement.outcome.code in POSITIVE:
+        return 0
+    return page.find_refusal(entry.key, entry.outcome.application_code) or 0
 
 
 def _waits(received: Received, judgement: Judgement, rules: SenderRules) -> bool:

@@ -51,6 +51,10 @@ _FIND = (
     f"SELECT {_COLUMNS} FROM message WHERE {_OF_KEY} AND content_hash = ? AND answer IN ('AA', 'CA') "  # noqa: S608 - constants
     "ORDER BY id DESC LIMIT 1"
 )
+_FIND_REFUSAL = (
+    f"SELECT id FROM message WHERE {_OF_KEY} AND content_hash = ? AND state = 'refused' AND error_code = ? "  # noqa: S608 - constants
+    "ORDER BY id DESC LIMIT 1"
+)
 _NEXT = "SELECT coalesce(max(id), 0) + 1 FROM message"
 _RESTARTED = f"SELECT 1 FROM message WHERE {_OF_KEY} AND content_hash <> ? LIMIT 1"  # noqa: S608 - constants
 _LAST_SEQUENCE = (
@@ -96,6 +100,10 @@ class SqlitePage:
             return None
         row = self._execute(_FIND, _values(key)).fetchone()
         return _stored(row) if row else None
+
+    def find_refusal(self, key: MessageKey, code: str) -> int | None:
+        row = self._execute(_FIND_REFUSAL, (*_values(key), code)).fetchone()
+        return row[0] if row else None
 
     def is_restarted(self, key: MessageKey) -> bool:
         contents = self._contents.get(replace(key, content_hash=""), set())

@@ -81,6 +81,22 @@ def test_a_refusal_is_judged_again_once_the_rules_were_mended(door: Door) -> Non
     assert (refused, door.code(an_order(msh11="T")), door.states()) == ("AR", "AA", ["refused", "accepted"])
 
 
+def test_a_refused_message_that_comes_again_and_again_is_kept_once(door: Door) -> None:
+    """A strict queue repeats it every few seconds, for days."""
+    first, again = door.take(an_order(msh11="T")), door.take(an_order(msh11="T", msh7="20260302100000"))
+    assert (again.outcome.code, again.message, len(door.kept())) == ("AR", first.message, 1)
+
+
+def test_a_message_refused_for_another_reason_is_kept_anew(door: Door) -> None:
+    door.take(an_order(msh11="T"))
+    door.rules = replace(DEFAULT, processing_ids=frozenset({"T"}), versions=frozenset({"2.3"}))
+    door.take(an_order(msh11="T"))
+    assert [m.entry.outcome.application_code for m in door.kept()] == [
+        "message.processing-id-unsupported",
+        "message.version-unsupported",
+    ]
+
+
 def test_a_message_without_a_control_id_is_refused(door: Door) -> None:
     outcome = door.take(an_order("")).outcome
     assert (outcome.code, outcome.error_code, outcome.location) == ("AR", 101, "MSH^1^10")
@@ -379,6 +395,14 @@ def test_a_replay_is_judged_by_the_rules_of_today_as_an_entry_of_its_own(door: D
     with door.journal.transaction() as page:
         taken = take_again(refused, page, Senders(door.rules))
     assert (taken.outcome.code, taken.message, door.kept()[1].entry.replay_of) == ("AA", 2, 1)
+
+
+def test_a_replay_that_is_refused_again_is_an_entry_of_its_own(door: Door) -> None:
+    door.take(an_order(msh11="T"))
+    refused = door.journal.message(1)
+    assert refused
+    with door.journal.transaction() as page:
+        assert take_again(refused, page, Senders(door.rules)).message == 2
 
 
 def test_a_replay_of_a_message_of_which_only_the_beginning_is_kept_stays_refused(door: Door) -> None:

@@ -27,6 +27,10 @@ class InMemoryPage:
         positive = next((m for m in found if m.entry.outcome.code in _POSITIVE), None)
         return _without_raw(positive) if positive else None
 
+    def find_refusal(self, key: MessageKey, code: str) -> int | None:
+        refused = (m for m in reversed(self.kept) if m.entry.key == key and m.entry.state is MessageState.REFUSED)
+        return next((m.id for m in refused if m.entry.outcome.application_code == code), None)
+
     def is_restarted(self, key: MessageKey) -> bool:
         same = (
             m.entry.key

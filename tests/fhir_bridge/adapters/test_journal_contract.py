@@ -95,6 +95,13 @@ def test_a_refusal_is_not_remembered_as_the_answer(journal: MessageJournal, add:
         assert page.find(a_key(1)) is None
 
 
+def test_a_refusal_is_found_by_its_key_and_code(journal: MessageJournal, add: Add) -> None:
+    _, number = add(an_entry(1), an_entry(1, **REFUSED))
+    with journal.transaction() as page:
+        found = [page.find_refusal(a_key(1), code) for code in ("order.key-missing", "order.other")]
+        assert (found, page.find_refusal(a_key(2), "order.key-missing")) == ([number, None], None)
+
+
 def test_a_message_added_in_this_transaction_is_known_in_it(journal: MessageJournal) -> None:
     with journal.transaction() as page:
         page.add(an_entry(1))
