@@ -6,7 +6,7 @@ accepted. Two files, two processes: however busy the jobs are, no sender waits f
 
 from collections.abc import Collection
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -77,6 +77,10 @@ class StoredMessage:
     id: int
     received: datetime
     entry: JournalEntry
+
+    def without_content(self) -> "StoredMessage":
+        """For lists: a message may be as long as fifty million bytes."""
+        return replace(self, entry=replace(self.entry, raw=b""))
 
 
 @dataclass(frozen=True, slots=True)

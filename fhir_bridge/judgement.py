@@ -4,6 +4,7 @@ The table of answers is LAYOUT §4: AA only for what is kept, AR for what we can
 for a sender in enhanced mode. A message is mapped here, so that an AE has its place, and mapped again by intake, which applies it.
 """
 
+import re
 from dataclasses import dataclass, field, replace
 
 from fhir_bridge.content import EVENTS, glance_at
@@ -33,6 +34,8 @@ NOT_KEPT = "message.not-kept"  # trouble of our own: the same message may come a
 _TOO_LARGE, _CROWDED_OUT = "message.too-large", "message.crowded-out"  # of these only the first bytes are kept
 _PASSING = frozenset({"message.sequence-gap", _CROWDED_OUT})  # refusals that the same message may not meet again
 _MOST_IN_A_BLOCK = 5000  # messages of one batch: they share a commit, and every other sender waits for it
+
+_TYPE = re.compile(r"[A-Z0-9]{3}(\^[A-Z0-9]{3})?", re.ASCII)
 
 # MSH-12, table 0104
 VERSIONS = frozenset(
@@ -331,7 +334,7 @@ def _entry(
         key=key or _key(received),
         raw=received.payload,
         peer=received.peer,
-        message_type=header.message_type if header else "",
+        message_type=_shown_type(header),
         state=state,
         outcome=outcome,
         sender=rules.name,
@@ -339,6 +342,12 @@ def _entry(
         trace=trace,
         batch=received.batch,
     )
+
+
+def _shown_type(header: Header | None) -> str:
+    """The message type where it looks like one: in a header whose fields have shifted anything may stand there."""
+    message_type = header.message_type if header else ""
+    return message_type if _TYPE.fullmatch(message_type) else ""
 
 
 def _key(received: Received) -> MessageKey:

@@ -116,7 +116,7 @@ def _refused(parts: Parts, limit: int) -> list[Known]:
     found: list[Known] = [(message, None) for message in parts.journal.messages(limit, state=MessageState.REFUSED)]
     for effect in parts.store.failed_effects(limit):
         if message := parts.journal.message(effect.message):
-            found.append((message, effect))
+            found.append((message.without_content(), effect))
     return sorted(found, key=lambda known: known[0].id, reverse=True)[:limit]
 
 

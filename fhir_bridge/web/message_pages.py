@@ -49,7 +49,7 @@ def message_pages(
             abort(404)
         if wanted == "dead-letter":
             letters = {effect.message: effect for effect in store.failed_effects(SHOWN_MESSAGES)}
-            found = tuple(message for number in letters if (message := journal.message(number)))
+            found = tuple(message.without_content() for number in letters if (message := journal.message(number)))
         else:
             found = journal.messages(SHOWN_MESSAGES, state=MessageState(wanted) if wanted else None)
         effects = store.effects([message.id for message in found])

@@ -254,6 +254,14 @@ def test_type_and_event_have_numbers_of_their_own(door: Door, kind: str, number:
     assert door.take(an_order(msh9=kind)).outcome.error_code == number
 
 
+@pytest.mark.parametrize(
+    ("kind", "shown"), [("orm^o01^x", "ORM^O01"), ("ORM", "ORM^O01"), ("CANARY^ZEBRA", ""), ("QQQ" * 99, "")]
+)
+def test_a_type_is_shown_only_where_it_is_one(door: Door, kind: str, shown: str) -> None:
+    door.take(an_order(msh9=kind))
+    assert door.kept()[0].entry.message_type == shown
+
+
 @pytest.mark.parametrize(("version", "code"), [("2.1", "AA"), ("2.9", "AA"), ("2.5^FRA^2.11", "AA"), ("3.0", "AR")])
 def test_versions(door: Door, version: str, code: str) -> None:
     assert door.code(an_order(msh12=version)) == code

@@ -25,7 +25,7 @@ class InMemoryPage:
     def find(self, key: MessageKey) -> StoredMessage | None:
         found = (m for m in reversed(self.kept + self.fresh) if m.entry.key == key)
         positive = next((m for m in found if m.entry.outcome.code in _POSITIVE), None)
-        return _without_raw(positive) if positive else None
+        return positive.without_content() if positive else None
 
     def find_refusal(self, key: MessageKey, code: str) -> int | None:
         refused = (m for m in reversed(self.kept) if m.entry.key == key and m.entry.state is MessageState.REFUSED)
@@ -80,7 +80,7 @@ class InMemoryJournal:
         self, limit: int = 100, *, state: MessageState | None = None, before: int | None = None
     ) -> tuple[StoredMessage, ...]:
         found = (
-            _without_raw(m)
+            m.without_content()
             for m in reversed(self._kept)
             if (state is None or m.entry.state is state) and (before is None or m.id < before)
         )
@@ -89,7 +89,3 @@ class InMemoryJournal:
     def counts(self) -> dict[MessageState, int]:
         states = [message.entry.state for message in self._kept]
         return {state: states.count(state) for state in MessageState if state in states}
-
-
-def _without_raw(message: StoredMessage) -> StoredMessage:
-    return replace(message, entry=replace(message.entry, raw=b""))
