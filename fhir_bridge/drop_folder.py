@@ -63,7 +63,7 @@ class DropFolder:
         self._thread.start()
 
     def stop(self) -> None:
-        """The file at hand is finished first."""
+        """What was asked is answered first; a long file is left, and read again at the next start."""
         self._stopping.set()
         self._thread.join()
 
@@ -92,9 +92,10 @@ class DropFolder:
         try:
             batch = read_batch(content)
         except MessageRefused as refused:
-            answered = self._ask([Received(LISTENER, LISTENER, content, None, refused)])
-            return self._put_away(file, "refused", answered)
+            return self._put_away(file, "refused", self._ask([Received(LISTENER, LISTENER, content, None, refused)]))
         answered = self._messages(batch)
+        if answered is None:
+            return False
         if any(each.outcome.application_code == NOT_KEPT for each in answered):
             log.event("folder.put-off", count=len(answered))
             return False
@@ -102,7 +103,8 @@ class DropFolder:
         whole = "taken" if batch.is_whole else "incomplete"
         return self._put_away(file, "refused" if refused_any else whole, answered)
 
-    def _messages(self, batch: BatchFile) -> list[_Answered]:
+    def _messages(self, batch: BatchFile) -> list[_Answered] | None:
+        """None where it was told to stop before the end."""
         tolerances = tuple(warning.code for warning in batch.warnings)
         answered: list[_Answered] = []
         some: list[Received] = []
@@ -116,6 +118,8 @@ class DropFolder:
             if len(some) == AT_ONCE:
                 answered += self._ask(some)
                 some = []
+                if self._stopping.is_set():
+                    return None
         return answered + self._ask(some)
 
     def _ask(self, messages: Sequence[Received]) -> list[_Answered]:

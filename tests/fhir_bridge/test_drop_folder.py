@@ -1,18 +1,20 @@
 """Files put into a folder, with a journal's twin behind it."""
 
+import threading
 from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 
 from fhir_bridge.adapters.in_memory.journal import InMemoryJournal
-from fhir_bridge.drop_folder import LARGEST_BYTES, DropFolder
+from fhir_bridge.drop_folder import AT_ONCE, LARGEST_BYTES, DropFolder
 from fhir_bridge.judgement import NOT_KEPT, take
 from fhir_bridge.senders import SenderRules, Senders
 from hl7_listener.connection import Received
 from hl7_listener.outcome import Outcome
 from tests.support.er7_orders import a_batch, an_order
 from tests.support.frozen_clock import FrozenClock
+from tests.support.processes import until
 
 
 class Door:
@@ -138,3 +140,20 @@ def test_a_file_beyond_all_measure_is_refused_unread(door: Door, folder: Path) -
     DropFolder(folder, door.accept).take_all()
     assert (folder / "refused" / "a.hl7").exists()
     assert door.journal.messages()[0].entry.outcome.application_code == "message.too-large"
+
+
+def test_a_long_file_does_not_hold_up_the_end(door: Door, folder: Path) -> None:
+    drop(folder, "a.hl7", "".join(["MSH|^~\\&|RIS\r"] * (AT_ONCE + 1)))
+
+    def accept(received: Received) -> "Future[Outcome]":
+        if not stopper.is_alive():
+            stopper.start()
+            stopper.join(0.2)  # it has said so by then, and waits
+        return door.accept(received)
+
+    watched = DropFolder(folder, accept)
+    stopper = threading.Thread(target=watched.stop)
+    watched.start()
+    until(lambda: stopper.ident is not None, "the word to stop")
+    stopper.join(10)
+    assert (len(door.journal.messages(AT_ONCE * 2)), files(folder)) == (AT_ONCE, ["a.hl7"])
