@@ -5,9 +5,11 @@ import sys
 
 import click
 
+from fhir_bridge import log
 from fhir_bridge.adapters.folder_lock import DOOR, sole_owner
 from fhir_bridge.cli.options import configured, parts_of
 from fhir_bridge.cli.stopping import DRAIN_SECONDS, SWITCH_SECONDS, stopping_on_signals
+from fhir_bridge.errors import attempt
 from fhir_bridge.settings import Settings
 
 
@@ -23,8 +25,16 @@ def listen(settings: Settings, supervised: bool) -> None:
     if supervised:
         from fhir_bridge.roles.supervised import SupervisedListen
 
-        code = SupervisedListen(sys.stdin.buffer, sys.stdout.buffer).run()
-        os._exit(code)  # the thread that reads standard input cannot be waited for
+        life = attempt(SupervisedListen(sys.stdin.buffer, sys.stdout.buffer).run)
+        if life.error is not None:
+            log.event(
+                "mllp.bug",
+                error_id=life.error.error_id,
+                code=life.error.code,
+                where=life.error.where,
+                frames=life.error.frames,
+            )
+        os._exit(1 if life.value is None else life.value)  # the thread that reads standard input cannot be waited for
     from fhir_bridge.roles.listen import Listen
 
     stopping = stopping_on_signals()

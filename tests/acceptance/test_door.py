@@ -1,5 +1,6 @@
 """The door as a process: alone, under a parent that freezes or dies, killed itself. Neither jobs nor models run here."""
 
+import json
 import os
 import queue
 import random
@@ -224,3 +225,20 @@ def test_kills_of_the_door_lose_nothing_and_keep_nothing_twice(tmp_path: Path, n
     figures = DoorKills(tmp_path, kills=8, seed=random.SystemRandom().randrange(10**6)).run()
     notes.append(f"kills of the door: {figures}")
     assert figures["kept"], figures
+
+
+def test_a_door_that_nobody_hears_ends(tmp_path: Path) -> None:
+    """Its parent is there, but has closed the other end: no thread of the door may keep it."""
+    command = [sys.executable, "-m", "fhir_bridge", "listen", "--supervised"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=writing, stderr=subprocess.PIPE) as door:
+        os.close(writing)
+        assert door.stdin is not None
+        line = {"settings": {"data_dir": str(tmp_path), "mllp": {"port": 0}}}
+        door.stdin.write(json.dumps(line).encode() + b"\n")
+        door.stdin.flush()
+        try:
+            assert door.wait(30) == 1
+        finally:
+            door.kill()
