@@ -1,9 +1,11 @@
 """The journal on a SQLite file of its own: `journal.MessageJournal`. Plain `sqlite3`, since every acknowledgement waits for it.
 
-WAL, `synchronous=FULL`: one fsync a commit, so what is committed survives a power cut. The log goes into the database beside the
-commits (`checkpoint`), not inside one: that would be two more fsyncs that senders wait for.
+WAL, `synchronous=FULL`: one fsync a commit, so what is committed survives a power cut. The log has its length from the start
+(`prepare`), and goes into the database beside the commits (`checkpoint`), not inside one: that would be two more fsyncs that senders
+wait for.
 """
 
+import os
 import sqlite3
 import threading
 from collections.abc import Collection, Iterator
@@ -23,10 +25,15 @@ SCHEMA_VERSION = 1
 _AT_ONCE = 500  # control IDs in one question
 _BUSY_SECONDS = 10.0
 _CHECKPOINT_SECONDS = 0.2  # the longest that a checkpoint may hold up senders
-_LOG_BYTES = 8 * 2**20  # a smaller log is not worth a checkpoint
+_CHECKPOINT_BYTES = 8 * 2**20  # less is not worth a checkpoint
+_COMMIT_BYTES = 16 * 2**10  # pages of a commit beside the messages themselves, about
 _LONGEST_LOG_BYTES = (
-    128 * 2**20
+    24 * 2**20
 )  # grown so far under load without a pause, the log begins anew: senders wait for that once
+_LOG_BYTES = (
+    32 * 2**20
+)  # made so long at the start: to write over bytes costs the disk half of what it costs to append them
+_ZEROS = bytes(2**20)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS message (
     id INTEGER PRIMARY KEY,
@@ -129,6 +136,11 @@ class SqlitePage:
             self._numbers[_sender_of(entry.key)] = entry.sequence_number
         return message.id
 
+    @property
+    def size(self) -> int:
+        """Bytes of the messages that were added."""
+        return sum(len(message.entry.raw) for message in self._added)
+
     def write(self) -> None:
         """Hand everything to the database; the commit is the caller's."""
         at = self._at.isoformat(timespec="microseconds")
@@ -177,7 +189,7 @@ class SqliteJournal:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600, exist_ok=True)
         self._writing, self._reading = threading.Lock(), threading.Lock()
-        self._moved = 0  # the writer's changes before the last checkpoint
+        self._written = 0  # bytes since the last checkpoint, about
         with _in_our_words():
             self._writer, self._reader = _connect(path), _connect(path)
             self._checkpointer = _connect(path, _CHECKPOINT_SECONDS)
@@ -200,27 +212,40 @@ class SqliteJournal:
                 yield page
                 page.write()
                 self._writer.execute("COMMIT")
+                self._written += _COMMIT_BYTES + page.size
             except BaseException:
                 if self._writer.in_transaction:  # SQLite itself rolls back where the disk is full
                     self._writer.execute("ROLLBACK")
                 raise
 
+    def prepare(self) -> None:
+        """Give the log its length, before the first sender waits for it. What SQLite has not written itself it does not take for frames:
+        their checksums and salts are wrong (SQLite file format §4.4)."""
+        with self._writing, _in_our_words():
+            self._writer.execute("BEGIN IMMEDIATE")  # nobody writes to the log meanwhile
+            try:
+                self._lengthen()
+            except OSError:
+                pass  # a full disk is found out, and answered, by the next message
+            finally:
+                self._writer.execute("ROLLBACK")
+
+    def _lengthen(self) -> None:
+        with self._log.open("r+b", buffering=0) as log:
+            position = log.seek(0, os.SEEK_END)
+            while position < _LOG_BYTES:
+                position += log.write(_ZEROS[: _LOG_BYTES - position])
+            os.fsync(log.fileno())
+
     def checkpoint(self) -> None:
         """Move what is committed from the log into the database, where it is worth it. Commits go on beside it; call it now and then."""
-        changes = self._writer.total_changes
-        if changes == self._moved or self._log_bytes() < _LOG_BYTES:
+        if self._written < _CHECKPOINT_BYTES:
             return
-        self._moved = changes
+        self._written = 0
         with _in_our_words():
             _, pages, _ = self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             if pages * self._page_bytes > _LONGEST_LOG_BYTES:
                 self._checkpointer.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
-
-    def _log_bytes(self) -> int:
-        try:
-            return self._log.stat().st_size
-        except OSError:
-            return 0
 
     def after(self, message: int, limit: int = 64) -> tuple[StoredMessage, ...]:
         where = "state = 'accepted' AND id > ? ORDER BY id LIMIT ?"

@@ -67,6 +67,7 @@ class Listen:
 
     def start(self) -> dict[str, Address]:
         """The addresses of the listeners by their names. Raises Refused `mllp.cannot-listen`; then none of them listens."""
+        self._journal.prepare()
         _start(self._server)
         self._writer.start()
         self._housekeeper.start()

@@ -74,8 +74,25 @@ def test_a_checkpoint_lets_the_log_begin_anew(path: Path, journal: SqliteJournal
             page.add(an_entry(number, raw=bytes(MEBIBYTE)))
         journal.checkpoint()
         sizes.append(log.stat().st_size)
-    assert max(sizes) < 15 * MEBIBYTE
+    assert max(sizes) < 30 * MEBIBYTE
     assert len(journal.messages()) == 40
+
+
+def test_a_log_of_full_length_holds_what_was_committed_and_nothing_else(
+    path: Path, journal: SqliteJournal, clock: FrozenClock
+) -> None:
+    journal.prepare()
+    with journal.transaction() as page:
+        page.add(an_entry(1))
+    log = path.with_name(path.name + "-wal").read_bytes()
+    copy = path.parent / "copy" / path.name  # as a killed process leaves it
+    copy.parent.mkdir()
+    copy.write_bytes(path.read_bytes())
+    copy.with_name(copy.name + "-wal").write_bytes(log)
+    left = SqliteJournal(copy, clock)
+    found = [message.entry.key.control_id for message in left.messages()]
+    left.close()
+    assert (len(log), found) == (32 * MEBIBYTE, [an_entry(1).key.control_id])
 
 
 def test_a_journal_that_was_lost_goes_on_above_what_intake_has_applied(tmp_path: Path, clock: FrozenClock) -> None:
