@@ -15,17 +15,17 @@ fi
 scripts/lint.sh
 [ $# -eq 0 ] || exec .venv/bin/pytest "$@"
 
-# Two runs side by side, of about the same length: the bridge with its real peers, and everything else with the long kill test.
-rest=(tests/acceptance/test_kill.py)
+# Two runs side by side, of about the same length: the stories with real peers, and everything else.
+rest=()
 for path in tests/*; do
-    case $path in tests/acceptance | tests/fhir_bridge | tests/conftest.py | tests/data | tests/support) ;; *) rest+=("$path") ;; esac
+    case $path in tests/acceptance | tests/conftest.py | tests/data | tests/support) ;; *) rest+=("$path") ;; esac
 done
 log=$(mktemp)
 .venv/bin/pytest "${rest[@]}" >"$log" 2>&1 &
 others=$!
 trap 'kill "$others" 2>/dev/null || true; rm -f "$log"' EXIT
 status=0
-.venv/bin/pytest tests/acceptance tests/fhir_bridge --ignore=tests/acceptance/test_kill.py || status=$?
+.venv/bin/pytest tests/acceptance || status=$?
 wait "$others" || status=$?
 cat "$log"
 exit "$status"
