@@ -87,7 +87,9 @@ class SqlitePage:
         self._next = max(above + 1, int(self._execute(_NEXT).fetchone()[0]))
         self._added: list[StoredMessage] = []
         self._answered: dict[MessageKey, StoredMessage] = {}  # of those added, with a positive answer
-        self._contents: dict[MessageKey, set[str]] = {}  # of those added: the hashes of what came under a key without its hash
+        self._contents: dict[
+            MessageKey, set[str]
+        ] = {}  # of those added: the hashes of what came under a key without its hash
         self._numbers: dict[tuple[str, str, str], int] = {}  # MSH-13 of each sender's last one
         self._unused: set[str] = set()  # control IDs of no stored message
 

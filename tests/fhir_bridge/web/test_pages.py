@@ -95,7 +95,10 @@ def test_the_worklist_of_one_status_has_no_other(client: FlaskClient) -> None:
 
 
 def test_the_counts_are_of_all_jobs(client: FlaskClient) -> None:
-    assert "3 all 0 ready 0 running 1 waiting 1 held 0 on-hold 1 done 0 cancelled 0 failed" in read(client, "/?status=held").text
+    assert (
+        "3 all 0 ready 0 running 1 waiting 1 held 0 on-hold 1 done 0 cancelled 0 failed"
+        in read(client, "/?status=held").text
+    )
 
 
 def test_an_empty_worklist_says_so() -> None:
