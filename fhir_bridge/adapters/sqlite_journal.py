@@ -6,6 +6,7 @@ wait for.
 """
 
 import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Collection, Iterator
@@ -33,6 +34,7 @@ _LONGEST_LOG_BYTES = (
 _LOG_BYTES = (
     32 * 2**20
 )  # made so long at the start: to write over bytes costs the disk half of what it costs to append them
+_ROOM = 8
 _ZEROS = bytes(2**20)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS message (
@@ -221,8 +223,10 @@ class SqliteJournal:
                 raise
 
     def prepare(self) -> None:
-        """Give the log its length, before the first sender waits for it. What SQLite has not written itself it does not take for frames:
+        """Give the log its length, before the first sender waits for it, where the disk has room for many of that length. What SQLite has not written itself it does not take for frames:
         their checksums and salts are wrong (SQLite file format §4.4)."""
+        if shutil.disk_usage(self._log.parent).free < _ROOM * _LOG_BYTES:
+            return
         with self._writing, _in_our_words():
             self._writer.execute("BEGIN IMMEDIATE")  # nobody writes to the log meanwhile
             try:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -93,6 +94,15 @@ def test_a_log_of_full_length_holds_what_was_committed_and_nothing_else(
     found = [message.entry.key.control_id for message in left.messages()]
     left.close()
     assert (len(log), found) == (32 * MEBIBYTE, [an_entry(1).key.control_id])
+
+
+def test_a_log_takes_no_room_in_advance_where_there_is_little(
+    path: Path, journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else could be written on a disk that it filled."""
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100 * MEBIBYTE))
+    journal.prepare()
+    assert path.with_name(path.name + "-wal").stat().st_size < MEBIBYTE
 
 
 def test_a_journal_that_was_lost_goes_on_above_what_intake_has_applied(tmp_path: Path, clock: FrozenClock) -> None:
