@@ -94,7 +94,7 @@ class Web:
         figures = Metrics(parts.store.job_counts, DoorFigures(self._door_is_up, self._traffic, self._backlog))
         blueprints = (
             pages(parts.store, parts.artifacts, parts.clock, parts.store.job_counts),
-            message_pages(parts.journal, parts.store, parts.clock, _field_name, only_this_machine),
+            message_pages(parts.journal, parts.store, parts.clock, _field_name, only_this_machine, self._traffic),
             hooks(self._receive, parts.hook_token, self._max_body_bytes, figures.hook),
             health(_checks(parts) | self._door_checks(), required=("store", "door", "journal")),
             metrics(figures),

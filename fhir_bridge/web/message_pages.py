@@ -1,7 +1,7 @@
 """The message inspector: what came in by HL7 v2, how it was answered, what it did, which element came from which field. No values."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from flask import Blueprint, abort, render_template, request
@@ -11,6 +11,7 @@ from fhir_bridge.ports import Clock, JobStore
 from hl7_listener.message import Message, Segment
 from hl7_listener.outcome import POSITIVE, Outcome
 from hl7_listener.refusal import MessageRefused
+from hl7_listener.traffic import Counts, Statistics
 
 SHOWN_MESSAGES = 200
 _NULL = b'""'
@@ -36,9 +37,15 @@ class SegmentShown:
 
 
 def message_pages(
-    journal: MessageJournal, store: JobStore, clock: Clock, field_name: FieldName, before_request: Callable[[], None]
+    journal: MessageJournal,
+    store: JobStore,
+    clock: Clock,
+    field_name: FieldName,
+    before_request: Callable[[], None],
+    traffic: Callable[[], Mapping[str, Statistics]] = dict,
 ) -> Blueprint:
-    """`/messages` and `/messages/<id>`. Each may raise Unavailable, which the application answers."""
+    """`/messages` and `/messages/<id>`; `traffic` is what passed through each listener. Each may raise Unavailable, which the
+    application answers."""
     blueprint = Blueprint("messages", __name__)
     blueprint.before_request(before_request)
 
@@ -65,6 +72,7 @@ def message_pages(
             wanted=wanted,
             limit=SHOWN_MESSAGES,
             position=store.intake_position(),
+            peers=peers_of(traffic()),
         )
 
     @blueprint.get("/messages/<int(max=9223372036854775807):number>")
@@ -83,6 +91,46 @@ def message_pages(
         )
 
     return blueprint
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """What came from one address through one listener since the door opened; each count in words."""
+
+    listener: str
+    address: str
+    connections: str
+    messages: int
+    answers: str
+    tolerated: str
+    discarded: str
+    closed: str
+
+
+def peers_of(traffic: Mapping[str, Statistics]) -> tuple[Peer, ...]:
+    """Every peer, those with what could not be framed first."""
+    found = [
+        _peer(name, address, counts) for name, door in traffic.items() for address, counts in door["peers"].items()
+    ]
+    return tuple(sorted(found, key=lambda peer: (not peer.discarded, peer.listener, peer.address)))
+
+
+def _peer(listener: str, address: str, counts: Counts) -> Peer:
+    refused = {f"refused: {reason}": count for reason, count in counts["connections_refused"].items()}
+    return Peer(
+        listener,
+        address,
+        _in_words({"accepted": counts["connections_accepted"]} | refused),
+        counts["messages"],
+        _in_words(counts["acknowledgements"]),
+        _in_words(counts["tolerances"]),
+        _in_words(counts["discarded"]),
+        _in_words(counts["closed"]),
+    )
+
+
+def _in_words(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()) if count)
 
 
 def segments_of(raw: bytes, field_name: FieldName) -> tuple[SegmentShown, ...]:

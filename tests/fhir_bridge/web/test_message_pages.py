@@ -9,10 +9,11 @@ from fhir_bridge.intake import Intake, IntakePolicy
 from fhir_bridge.judgement import take
 from fhir_bridge.senders import SenderRules, Senders
 from fhir_bridge.web.app import make_app
-from fhir_bridge.web.message_pages import message_pages, segments_of
+from fhir_bridge.web.message_pages import message_pages, peers_of, segments_of
 from fhir_bridge.web.pages import only_this_machine, pages
 from hl7_listener.connection import Received
 from hl7_listener.header import read_header
+from hl7_listener.traffic import Traffic
 from tests.support.er7_orders import an_order
 from tests.support.frozen_clock import FrozenClock
 from tests.support.shown_jobs import ShownJobs
@@ -101,3 +102,15 @@ def test_a_message_is_taken_apart_without_its_senders_character_set() -> None:
 
 def test_what_cannot_be_read_has_no_segments() -> None:
     assert segments_of(b"CANARY", name_of) == ()
+
+
+def test_what_could_not_be_framed_is_shown_for_each_peer() -> None:
+    quiet, noisy = Traffic(), Traffic()
+    quiet.of("192.0.2.1").note_message((), oversize=False)
+    noisy.of("192.0.2.2").discarded["no-start"] = 17
+    noisy.of("192.0.2.2").note_message(("lf-segments",), oversize=False)
+    shown = peers_of({"mllp": quiet.statistics(0, 0, 0, 0), "emr": noisy.statistics(0, 0, 0, 0)})
+    assert [(peer.listener, peer.address, peer.messages, peer.tolerated, peer.discarded) for peer in shown] == [
+        ("emr", "192.0.2.2", 1, "lf-segments 1", "no-start 17"),
+        ("mllp", "192.0.2.1", 1, "", ""),
+    ]
