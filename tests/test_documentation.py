@@ -75,8 +75,8 @@ def test_every_path_is_explained_and_no_other() -> None:
         health({}),
         metrics(Metrics(dict)),
     )
-    rules = {rule.rule for rule in make_app(blueprints).url_map.iter_rules() if rule.endpoint != "static"}
-    assert rows("Over HTTP") == rules
+    rules = [rule.rule for rule in make_app(blueprints).url_map.iter_rules() if rule.endpoint != "static"]
+    assert rows("Over HTTP") == {re.sub(r"\(.*?\)", "", rule) for rule in rules}  # without the limits of a converter
 
 
 def test_every_metric_is_explained_and_no_other() -> None:
