@@ -15,6 +15,7 @@ from fhir_bridge.adapters.fhir_subscription import (
     check_subscriptions,
     ensure_subscriptions,
 )
+from fhir_bridge.adapters.fhir_transport import Conflict
 from tests.support.hospitals import Resources, ServerHospital
 from tests.support.record_contract import OURS
 from tests.support.scripted_http import Asked, Scripted, ScriptedServer, scripted_server
@@ -44,6 +45,19 @@ def notified(endpoint: ScriptedServer, name: str) -> Asked:
             return asked
 
 
+def _delete(client: FhirClient, reference: str) -> None:
+    """HAPI may be writing the status of the Subscription at this moment."""
+
+    def deleted() -> bool:
+        try:
+            client.delete(reference)
+        except Conflict:
+            return False
+        return True
+
+    eventually(deleted, bool)
+
+
 class SubscriptionContract:
     @pytest.fixture
     def endpoint(self) -> Iterator[ScriptedServer]:
@@ -56,7 +70,7 @@ class SubscriptionContract:
         yield hooks
         for state in check_subscriptions(client, hooks):  # one without an endpoint would keep the server busy
             if state.reference:
-                client.delete(state.reference)
+                _delete(client, state.reference)
 
     def activated(self, client: FhirClient, hooks: Hooks) -> tuple[SubscriptionState, ...]:
         ensure_subscriptions(client, hooks)
