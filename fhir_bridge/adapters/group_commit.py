@@ -1,13 +1,12 @@
 """One writer thread, many small works, one commit for all that wait: an answer is given only after the commit that covers it."""
 
-import queue
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from fhir_bridge import log
+from fhir_bridge.adapters.grouping_writer import GroupingWriter
 from fhir_bridge.errors import Classified, Disposition, Refused, Unavailable, attempt
 from fhir_bridge.ports import JobStore, Ledger
 
@@ -30,38 +29,21 @@ class GroupCommit:
     def __init__(self, store: JobStore, on_commit: Callable[[], None], *, max_group: int = 512) -> None:
         self._store = store
         self._on_commit = on_commit
-        self._max_group = max_group
-        self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._loop, name="intake-writer")
+        self._group = GroupingWriter[_Work]("intake-writer", self._commit, max_group)
 
     def start(self) -> None:
         """Begin to commit."""
-        self._thread.start()
+        self._group.start()
 
     def stop(self) -> None:
         """Commit what was submitted, then end."""
-        self._queue.put(None)
-        self._thread.join()
+        self._group.stop()
 
     def submit(self, call: Callable[[Ledger], T]) -> "Future[T]":
         """The work's value, once it is on disk. The future fails with Unavailable `store.unavailable` or Refused `internal.bug`."""
         work = _Work(call)
-        self._queue.put(work)
+        self._group.put(work)
         return work.future
-
-    def _loop(self) -> None:
-        ending = False
-        while not ending:
-            group: list[_Work] = []
-            first = self._queue.get()
-            while first is not None:
-                group.append(first)
-                if len(group) == self._max_group or self._queue.empty():
-                    break
-                first = self._queue.get()
-            ending = first is None
-            if group:
-                self._commit(group)
 
     def _commit(self, group: list[_Work]) -> None:
         done = attempt(lambda: self._in_one_transaction(group))

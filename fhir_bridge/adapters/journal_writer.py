@@ -1,7 +1,5 @@
 """One writer thread before the journal: what waits shares a commit, and an answer is given only after the commit that covers it."""
 
-import queue
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
@@ -9,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from fhir_bridge import log
+from fhir_bridge.adapters.grouping_writer import GroupingWriter
 from fhir_bridge.adapters.waiting_answers import WaitingAnswers
 from fhir_bridge.batch_answers import batch_answers
 from fhir_bridge.errors import attempt
@@ -52,39 +51,22 @@ class JournalWriter:
         self._waiting = waiting
         self._on_commit = on_commit
         self._together = together
-        self._max_group = max_group
-        self._queue: queue.SimpleQueue[_Submitted | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._loop, name="journal-writer")
+        self._group = GroupingWriter[_Submitted]("journal-writer", self._commit, max_group)
         self.can_write = True  # whether the last commit went well
 
     def start(self) -> None:
         """Begin to commit."""
-        self._thread.start()
+        self._group.start()
 
     def stop(self) -> None:
         """Commit what was submitted, then end."""
-        self._queue.put(None)
-        self._thread.join()
+        self._group.stop()
 
     def submit(self, received: Received) -> "Future[Answer]":
         """The message's answer, once it is on disk. Where we could not keep it: that it may come again."""
         submitted = _Submitted(received)
-        self._queue.put(submitted)
+        self._group.put(submitted)
         return submitted.answer
-
-    def _loop(self) -> None:
-        ending = False
-        while not ending:
-            group: list[_Submitted] = []
-            first = self._queue.get()
-            while first is not None:
-                group.append(first)
-                if len(group) == self._max_group or self._queue.empty():
-                    break
-                first = self._queue.get()
-            ending = first is None
-            if group:
-                self._commit(group)
 
     def _commit(self, group: list[_Submitted]) -> None:
         done = attempt(lambda: self._in_one_transaction(group))

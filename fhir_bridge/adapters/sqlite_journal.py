@@ -223,8 +223,10 @@ class SqliteJournal:
                 raise
 
     def prepare(self) -> None:
-        """Give the log its length, before the first sender waits for it, where the disk has room for many of that length. What SQLite has not written itself it does not take for frames:
-        their checksums and salts are wrong (SQLite file format §4.4)."""
+        """Give the log its length, before the first sender waits for it, where the disk has room for many of that length.
+
+        What SQLite has not written itself it does not take for frames: checksums and salts are wrong (SQLite file format §4.4).
+        """
         if shutil.disk_usage(self._log.parent).free < _ROOM * _LOG_BYTES:
             return
         with self._writing, _in_our_words():
