@@ -112,7 +112,7 @@ def context(claim: Claim, kit: Kit) -> Next:
     kit.record.find_service_request(
         claim.job.order, f"Patient/{patient['id']}"
     )  # an order of somebody else is found out now
-    return Next(encoding.dump(kit.record.context_of(patient)))
+    return Next(encoding.dump(kit.record.context_of(patient, claim.job.order)))
 
 
 def study(claim: Claim, kit: Kit) -> Next | Wait:

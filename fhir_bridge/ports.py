@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from fhir_bridge.feed import Feed
 from fhir_bridge.job import Event, Job, Stage
 from fhir_bridge.journal import Effect, Reply
 from fhir_bridge.study import ClinicalContext, DeidentifiedStudy, InstanceRef, Resource, StudyQuery
@@ -39,8 +40,12 @@ class ClinicalRecord(Protocol):
     def find_imaging_study(self, study_instance_uid: str, patient: str, former: Sequence[Identifier] = ()) -> str:
         """`ImagingStudy/id` by study UID; empty where the server has none. `former`: numbers that the patient had before a merge."""
 
-    def context_of(self, patient: Resource) -> ClinicalContext:
-        """Conditions, allergies, laboratory results, medication, prior reports and studies of this patient."""
+    def find_orders_for(self, study: Resource, categories: frozenset[str], window_days: float) -> tuple[Resource, ...]:
+        """ServiceRequests that an ImagingStudy may be of, where it names none: by its accession number, else the active ones of its
+        patient and procedure, placed within the window. Current versions; empty where there is none."""
+
+    def context_of(self, patient: Resource, order: Order) -> ClinicalContext:
+        """What of this patient's record may be used (`record_match.CONTEXT_TYPES`), and the reason for the order."""
 
 
 class ImageArchive(Protocol):
@@ -179,7 +184,10 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A hook call as kept: a hint that a resource changed. `status`: ready, done, quarantined."""
+    """A hint that a resource changed, as kept: from a hook, or because we asked (`subscription` is `catch-up`).
+
+    Without a type it says no more than that something did. `status`: ready, done, quarantined.
+    """
 
     id: int
     subscription: str
@@ -190,6 +198,7 @@ class Notification:
     status: str
     attempts: int = 0
     reason: str = ""
+    received: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +234,12 @@ class Ledger(Protocol):
         """An application acknowledgement that must go out on a connection of its own."""
 
     def add_notification(self, notification: Notification, body: bytes) -> bool:
-        """False where this version of the resource was notified before."""
+        """False where this version of the resource was notified before, by whichever Subscription, and could be used."""
+
+    def feed(self, name: str) -> Feed:
+        """As kept; a new one where nothing is."""
+
+    def keep_feed(self, feed: Feed) -> None: ...
 
     def settle_notification(
         self, notification: int, status: str, reason: str = "", wake_at: datetime | None = None
@@ -292,7 +306,20 @@ class JobStore(Protocol):
     def settle_reply(self, reply: int, status: str, reason: str = "", wake_at: datetime | None = None) -> None:
         """`status`: ready, delivered, failed."""
 
-    def due_notifications(self, limit: int = 20) -> tuple[Notification, ...]: ...
+    def due_notifications(self, limit: int = 20) -> tuple[Notification, ...]:
+        """Oldest first."""
+
+    def notifications(self, statuses: Iterable[str] = (), limit: int = 200) -> tuple[Notification, ...]:
+        """Newest first."""
+
+    def notification_body(self, notification: int) -> bytes | None:
+        """As it came; None for an unknown number."""
+
+    def notification_counts(self) -> dict[str, int]:
+        """By status."""
+
+    def feeds(self) -> tuple[Feed, ...]:
+        """All that are kept, by name."""
 
     def latest_artifact(self, job: str, stage: Stage) -> str | None:
         """The content digest of the step's artifact."""

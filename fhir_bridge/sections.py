@@ -1,66 +1,17 @@
 """The tables of the configuration: every setting, typed, with its unit and default. `settings.py` reads them from file and environment."""
 
-import re
 from pathlib import Path
-from typing import Annotated, Literal
-from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import Field, SecretStr
 
-from hl7_listener.charset import codec_named
+from fhir_bridge.fhir_sections import Fhir
+from fhir_bridge.setting_types import BaseUrl, Charset, FieldSources, Port, Seconds, Section, TimeZone, Words
 
-
-def _split(value: object) -> object:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-_SOURCE = re.compile(r"[A-Z][A-Z0-9]{2}-\d{1,3}(\.\d{1,2})?")
-Words = Annotated[tuple[str, ...], BeforeValidator(_split)]  # a list in TOML, comma-separated on the command line
-
-
-def _zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
-        raise ValueError("no such time zone") from None
-    return name
-
-
-def _base_url(url: str) -> str:
-    parts = urlsplit(url)
-    usable = (
-        parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment or parts.username)
-    )
-    if url and not usable:
-        raise ValueError("a base URL is http(s)://host[:port]/path, without credentials or query")
-    return url
-
-
-def _charset(name: str) -> str:
-    if name:
-        codec_named(name)  # ValueError: not a known character set
-    return name
-
-
-def _sources(sources: tuple[str, ...]) -> tuple[str, ...]:
-    if wrong := [source for source in sources if not _SOURCE.fullmatch(source)]:
-        raise ValueError(f"expected fields such as OBR-18 or ZAC-2.1; not so: number {sources.index(wrong[0]) + 1}")
-    return sources
-
-
-FieldSources = Annotated[Words, AfterValidator(_sources)]
-Charset = Annotated[str, AfterValidator(_charset)]
-TimeZone = Annotated[str, AfterValidator(_zone)]
-BaseUrl = Annotated[str, AfterValidator(_base_url)]
-Seconds = Annotated[float, Field(gt=0)]
-Port = Annotated[int, Field(ge=0, le=65535)]
-
-
-class Section(BaseModel):
-    """A table of the file; an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+__all__ = [
+    "Archive", "AuthoritySection", "ClientTls", "Destination", "Dicom", "Fhir", "Http", "Listener", "Mllp", "Models", "Section", "Sender",
+    "SenderRule", "Store", "Study", "Tls", "Worker",
+]  # fmt: skip
 
 
 class Tls(Section):
@@ -117,6 +68,9 @@ class Http(Section):
     behind_tls_proxy: bool = Field(False, description="listen off loopback without TLS")
     max_body_mebibytes: float = Field(10, gt=0)
     hook_token: SecretStr = Field(SecretStr(""), description="bearer of the hooks; default: made once in secrets/")
+    previous_hook_token: SecretStr = Field(
+        SecretStr(""), description="also taken: the old one, until every Subscription has the new one"
+    )
     threads: int = Field(8, ge=1)
 
 
@@ -125,26 +79,6 @@ class Dicom(Section):
 
     port: Port = 11112
     ae_title: str = "FHIRBRIDGE"
-
-
-class Fhir(Section):
-    """The hospital's FHIR server (R4)."""
-
-    base_url: BaseUrl = ""
-    auth: Literal["none", "basic", "bearer"] = "none"
-    username: str = ""
-    password: SecretStr = SecretStr("")
-    token: SecretStr = SecretStr("")
-    ca_file: Path | None = Field(None, description="PEM bundle that signs the server's certificate")
-    timeout_seconds: Seconds = 30
-    deadline_seconds: Seconds = Field(60, description="one call with all its retries")
-    organization_name: str = Field("fhir-bridge", description="performer of our reports")
-    organization_system: str = "urn:fhir-bridge:organization"
-    organization_value: str = "fhir-bridge"
-    order_categories: Words = Field(
-        ("363679005", "RAD", "imaging"),
-        description="ServiceRequest.category codes that are imaging orders; without a category all are",
-    )
 
 
 class Archive(Section):

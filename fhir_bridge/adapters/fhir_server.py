@@ -53,7 +53,7 @@ class FhirServerRecord:
         identifier = Identifier(f"urn:oid:{study_instance_uid}", DICOM_UID)
         return study_of(patient, former, self._with_identifier("ImagingStudy", identifier), self.read)
 
-    def context_of(self, patient: Resource) -> ClinicalContext:
+    def context_of(self, patient: Resource, order: Order) -> ClinicalContext:
         """A type that the server does not have is missing from `others`; one that it has, without resources, is an empty tuple there."""
         reference = reference_to(patient)
         supported = self._client.search_parameters()

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -31,12 +31,14 @@ from fhir_bridge.adapters.sql_rows import (
     add_history,
     alias_of,
     alias_row,
+    feed_of,
     identifier_key,
     is_out,
     job_of,
     patient_key,
     words,
 )
+from fhir_bridge.feed import Feed
 from fhir_bridge.job import STAGES, Event, Job, Stage, Status, from_outside
 from fhir_bridge.journal import Effect, Reply, trace_as_text
 from fhir_bridge.ports import KnownOrder, Notification, PatientAlias
@@ -129,7 +131,6 @@ class SqlLedger:
                     n.resource_type == notification.resource_type,
                     n.resource_id == notification.resource_id,
                     n.version_id == notification.version_id,
-                    n.subscription == notification.subscription,
                     n.method == notification.method,
                     n.status != "quarantined",  # what could not be used is looked at again when it comes again
                 )
@@ -161,6 +162,14 @@ class SqlLedger:
             .where(n.id == notification)
             .values(status=status, reason=reason, wake_at=wake_at or self.at, attempts=n.attempts + 1)
         )
+
+    def feed(self, name: str) -> Feed:
+        row = self.connection.execute(select(t.feed).where(t.feed.c.name == name)).first()
+        return feed_of(row) if row else Feed(name)
+
+    def keep_feed(self, feed: Feed) -> None:
+        self.connection.execute(delete(t.feed).where(t.feed.c.name == feed.name))
+        self.connection.execute(insert(t.feed).values(asdict(feed) | {"wanted": int(feed.wanted)}))
 
     def aliases_of(self, identifiers: Sequence[Identifier]) -> tuple[PatientAlias, ...]:
         found = (followed(identifier, self._alias) for identifier in identifiers)

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, insert, select
 
 from fhir_bridge import encoding
 from fhir_bridge.adapters import sql_tables as t
+from fhir_bridge.feed import Feed
 from fhir_bridge.job import Job, Stage, Status
 from fhir_bridge.journal import Effect, Reply, trace_from_text
 from fhir_bridge.ports import Delivery, Notification, PatientAlias
@@ -85,8 +86,14 @@ def identifier_key(identifier: Identifier) -> tuple[str, str]:
 def notification_of(row: Any) -> Notification:
     """A hook call."""
     return Notification(
-        row.id, row.subscription, row.method, row.resource_type, row.resource_id, row.version_id, row.status, row.attempts, row.reason
+        row.id, row.subscription, row.method, row.resource_type, row.resource_id, row.version_id, row.status, row.attempts, row.reason,
+        row.received,
     )  # fmt: skip
+
+
+def feed_of(row: Any) -> Feed:
+    """How we hear of one kind of resource."""
+    return Feed(**{**row._mapping, "wanted": bool(row.wanted)})
 
 
 def delivery_of(row: Any) -> Delivery:

@@ -10,8 +10,17 @@ from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
 from fhir_bridge.adapters import sql_tables as t
 from fhir_bridge.adapters.sql_database import SqlDatabase
 from fhir_bridge.adapters.sql_ledger import SqlLedger
-from fhir_bridge.adapters.sql_rows import JOB_COLUMNS, delivery_of, effect_of, job_of, notification_of, reply_of
+from fhir_bridge.adapters.sql_rows import (
+    JOB_COLUMNS,
+    delivery_of,
+    effect_of,
+    feed_of,
+    job_of,
+    notification_of,
+    reply_of,
+)
 from fhir_bridge.errors import StaleClaim
+from fhir_bridge.feed import Feed
 from fhir_bridge.job import Job, Stage, Status
 from fhir_bridge.journal import Effect, Reply
 from fhir_bridge.ports import Claim, Clock, Delivery, HistoryEntry, Notification
@@ -94,6 +103,28 @@ class SqlStore:
         )
         with self._database.reading() as connection:
             return tuple(notification_of(row) for row in connection.execute(query))
+
+    def notifications(self, statuses: Iterable[str] = (), limit: int = 200) -> tuple[Notification, ...]:
+        query = select(t.notification).order_by(t.notification.c.id.desc()).limit(limit)
+        if wanted := tuple(statuses):
+            query = query.where(t.notification.c.status.in_(wanted))
+        with self._database.reading() as connection:
+            return tuple(notification_of(row) for row in connection.execute(query))
+
+    def notification_body(self, notification: int) -> bytes | None:
+        query = select(t.notification.c.body).where(t.notification.c.id == notification)
+        with self._database.reading() as connection:
+            body: bytes | None = connection.execute(query).scalar()
+        return body
+
+    def notification_counts(self) -> dict[str, int]:
+        query = select(t.notification.c.status, func.count()).group_by(t.notification.c.status)
+        with self._database.reading() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
+
+    def feeds(self) -> tuple[Feed, ...]:
+        with self._database.reading() as connection:
+            return tuple(feed_of(row) for row in connection.execute(select(t.feed).order_by(t.feed.c.name)))
 
     def latest_artifact(self, job: str, stage: Stage) -> str | None:
         a = t.artifact.c

@@ -105,6 +105,27 @@ notification = Table(
     Index("notification_version", "resource_type", "resource_id", "version_id"),
 )
 
+feed = Table(
+    "feed",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("wanted", Integer, nullable=False),
+    Column("heard", Instant),
+    Column("event_number", Integer, nullable=False),
+    Column("gaps", Integer, nullable=False),
+    Column("resets", Integer, nullable=False),
+    Column("watermark", Instant),
+    Column("caught_up", Instant),
+    Column("trouble", String, nullable=False),
+    Column("asked_for", Instant),
+    Column("missed", Integer, nullable=False),
+    Column("last_missed", Instant),
+    Column("status", String, nullable=False),
+    Column("reference", String, nullable=False),
+    Column("looked", Instant),
+    Column("repairs", Integer, nullable=False),
+)
+
 job = Table(
     "job",
     metadata,

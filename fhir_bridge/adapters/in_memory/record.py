@@ -53,7 +53,7 @@ class InMemoryRecord:
         identifier = Identifier(f"urn:oid:{study_instance_uid}", DICOM_UID)
         return study_of(patient, former, self._with_identifier("ImagingStudy", identifier), self.read)
 
-    def context_of(self, patient: Resource) -> ClinicalContext:
+    def context_of(self, patient: Resource, order: Order) -> ClinicalContext:
         reference = reference_to(patient)
         others = {
             kind: usable((r for r in self._of_type(kind) if subject_of(r) == reference and _is_context(r)), reference)

@@ -4,6 +4,7 @@ import copy
 import hashlib
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from fhir_bridge.adapters.alias_chain import followed, is_stale, reversal
 from fhir_bridge.errors import Refused, StaleClaim
+from fhir_bridge.feed import Feed
 from fhir_bridge.job import STAGES, Event, Job, Stage, Status, from_outside
 from fhir_bridge.journal import Effect, Reply
 from fhir_bridge.ports import Claim, Clock, Delivery, HistoryEntry, KnownOrder, Notification, PatientAlias
@@ -34,6 +36,8 @@ class State:
     aliases: dict[tuple[str, str], PatientAlias] = field(default_factory=dict)
     notifications: dict[int, Notification] = field(default_factory=dict)
     wake_at: dict[int, datetime] = field(default_factory=dict)  # of a notification
+    bodies: dict[int, bytes] = field(default_factory=dict)  # of a notification
+    feeds: dict[str, Feed] = field(default_factory=dict)
     artifacts: dict[tuple[str, Stage, str], str] = field(default_factory=dict)  # the latest is the last
     deliveries: dict[tuple[str, str], Delivery] = field(default_factory=dict)
     history: list[tuple[str, HistoryEntry]] = field(default_factory=list)
@@ -79,15 +83,14 @@ class InMemoryLedger:
 
     def add_notification(self, notification: Notification, body: bytes) -> bool:
         def same(other: Notification) -> bool:
-            return replace(other, id=0, status="", attempts=0, reason="") == replace(
-                notification, id=0, status="", attempts=0, reason=""
-            )
+            return _told(other) == _told(notification)
 
         kept = (n for n in self._state.notifications.values() if n.status != "quarantined")
         if notification.version_id and any(same(n) for n in kept):
             return False
         number = len(self._state.notifications) + 1
-        self._state.notifications[number] = replace(notification, id=number)
+        self._state.notifications[number] = replace(notification, id=number, received=self._at)
+        self._state.bodies[number] = body
         self._state.wake_at[number] = self._at
         return True
 
@@ -99,6 +102,12 @@ class InMemoryLedger:
             known, status=status, reason=reason, attempts=known.attempts + 1
         )
         self._state.wake_at[notification] = wake_at or self._at
+
+    def feed(self, name: str) -> Feed:
+        return self._state.feeds.get(name, Feed(name))
+
+    def keep_feed(self, feed: Feed) -> None:
+        self._state.feeds[feed.name] = feed
 
     def aliases_of(self, identifiers: Sequence[Identifier]) -> tuple[PatientAlias, ...]:
         found = (followed(identifier, self._alias) for identifier in identifiers)
@@ -229,6 +238,20 @@ class InMemoryStore:
         due = (n for n in self.state.notifications.values() if n.status == "ready" and self.state.wake_at[n.id] <= now)
         return tuple(due)[:limit]
 
+    def notifications(self, statuses: Iterable[str] = (), limit: int = 200) -> tuple[Notification, ...]:
+        wanted = tuple(statuses)
+        newest_first = reversed(self.state.notifications.values())
+        return tuple(n for n in newest_first if not wanted or n.status in wanted)[:limit]
+
+    def notification_body(self, notification: int) -> bytes | None:
+        return self.state.bodies.get(notification)
+
+    def notification_counts(self) -> dict[str, int]:
+        return dict(Counter(n.status for n in self.state.notifications.values()))
+
+    def feeds(self) -> tuple[Feed, ...]:
+        return tuple(feed for _, feed in sorted(self.state.feeds.items()))
+
     def latest_artifact(self, job: str, stage: Stage) -> str | None:
         found = [content for key, content in self.state.artifacts.items() if key[:2] == (job, stage)]
         return found[-1] if found else None
@@ -277,6 +300,11 @@ class InMemoryArtifacts:
         path = self._root / ("phi" if identified else "deidentified") / "jobs" / job
         path.mkdir(parents=True, exist_ok=True)
         return path
+
+
+def _told(notification: Notification) -> tuple[str, ...]:
+    n = notification
+    return n.method, n.resource_type, n.resource_id, n.version_id
 
 
 def _key(identifier: Identifier) -> tuple[str, str]:

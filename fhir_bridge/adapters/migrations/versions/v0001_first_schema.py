@@ -90,6 +90,26 @@ def _patients() -> None:
 
 def _jobs() -> None:
     op.create_table(
+        "feed",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("wanted", sa.Integer(), nullable=False),
+        sa.Column("heard", sa.String(32), nullable=True),
+        sa.Column("event_number", sa.Integer(), nullable=False),
+        sa.Column("gaps", sa.Integer(), nullable=False),
+        sa.Column("resets", sa.Integer(), nullable=False),
+        sa.Column("watermark", sa.String(32), nullable=True),
+        sa.Column("caught_up", sa.String(32), nullable=True),
+        sa.Column("trouble", sa.String(), nullable=False),
+        sa.Column("asked_for", sa.String(32), nullable=True),
+        sa.Column("missed", sa.Integer(), nullable=False),
+        sa.Column("last_missed", sa.String(32), nullable=True),
+        sa.Column("status", sa.String(), nullable=False),
+        sa.Column("reference", sa.String(), nullable=False),
+        sa.Column("looked", sa.String(32), nullable=True),
+        sa.Column("repairs", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
         "job",
         sa.Column("sequence", sa.Integer(), nullable=False),
         sa.Column("id", sa.String(), nullable=False),

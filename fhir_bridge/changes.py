@@ -1,0 +1,49 @@
+"""The port through which the FHIR server is asked for what changed there. Notifications get lost; this does not."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A resource that changed on the FHIR server. `changed` is `meta.lastUpdated`, the server's time; None where it does not say."""
+
+    resource_type: str
+    resource_id: str
+    version_id: str = ""
+    changed: datetime | None = None
+    is_deleted: bool = False
+    is_ours: bool = False  # bears our own tag
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePage:
+    """Some of what changed, as one answer of the server told it. `server_time` is its own clock at that answer (`Date`)."""
+
+    changes: tuple[Change, ...]
+    server_time: datetime | None = None
+
+
+class ChangeFeed(Protocol):
+    """What changed on the FHIR server since a time of its own clock. Raises what `ClinicalRecord` raises.
+
+    Pages come oldest first where the server can sort (`is_sorted`), to the end; a search that the server forgot raises Unavailable
+    `fhir.page-expired`: ask again from where you are.
+    """
+
+    @property
+    def is_sorted(self) -> bool: ...
+
+    @property
+    def tells_deletions(self) -> bool: ...
+
+    def server_time(self) -> datetime | None:
+        """What time it is there now."""
+
+    def changed_since(self, kind: str, since: datetime) -> Iterator[ChangePage]:
+        """Created or changed at `since` or later, each in its current version."""
+
+    def deleted_since(self, kind: str, since: datetime) -> Iterator[ChangePage]:
+        """Deleted at `since` or later; of one that is there again, too."""
