@@ -11,6 +11,7 @@ import pytest
 
 from fhir_bridge.adapters.in_memory.journal import InMemoryJournal
 from fhir_bridge.adapters.in_memory.store import InMemoryStore
+from fhir_bridge.api.fhir_api import fhir_api
 from fhir_bridge.api.fhir_endpoints import hooks
 from fhir_bridge.api.health import health
 from fhir_bridge.api.metrics import DoorFigures, Metrics, metrics
@@ -74,6 +75,7 @@ def test_every_path_is_explained_and_no_other() -> None:
         hooks(lambda notification, body: None, "token", 1),
         health({}),
         metrics(Metrics(dict)),
+        fhir_api("1", "", ()),
     )
     rules = [rule.rule for rule in make_app(blueprints).url_map.iter_rules() if rule.endpoint != "static"]
     assert rows("Over HTTP") == {re.sub(r"\(.*?\)", "", rule) for rule in rules}  # without the limits of a converter

@@ -3,19 +3,24 @@
 import threading
 from collections.abc import Mapping
 from concurrent.futures import TimeoutError as NotInTime
+from importlib.metadata import version
 
 from cheroot.wsgi import Server as HttpServer
-from flask import Flask
+from flask import Blueprint, Flask
 
 from fhir_bridge import log
 from fhir_bridge.adapters.door_process import DoorProcess
 from fhir_bridge.adapters.group_commit import GroupCommit
+from fhir_bridge.adapters.record_match import CONTEXT_TYPES
+from fhir_bridge.api.capability import uses
+from fhir_bridge.api.fhir_api import fhir_api
 from fhir_bridge.api.fhir_endpoints import hooks
 from fhir_bridge.api.health import Check, health
 from fhir_bridge.api.metrics import DoorFigures, Metrics, metrics
 from fhir_bridge.compose import Parts
 from fhir_bridge.errors import Unavailable
 from fhir_bridge.ports import Notification
+from fhir_bridge.sections import Http
 from fhir_bridge.web.app import LOOPBACK_HOSTS, host_of, make_app
 from fhir_bridge.web.message_pages import message_pages
 from fhir_bridge.web.pages import only_this_machine, pages
@@ -98,8 +103,17 @@ class Web:
             hooks(self._receive, parts.hook_token, self._max_body_bytes, figures.hook),
             health(_checks(parts) | self._door_checks(), required=("store", "door", "journal")),
             metrics(figures),
+            _our_fhir(http),
         )
         return make_app(blueprints, LOOPBACK_HOSTS | {host_of(http.public_url) if http.public_url else http.host})
+
+
+def _our_fhir(http: Http) -> Blueprint:
+    """What we publish, and say that we use of the hospital's server."""
+    base_url = f"{(http.public_url or f'http://{http.host}:{http.port}').rstrip('/')}/fhir"
+    read, written = ("ServiceRequest", "Task", "Practitioner", *CONTEXT_TYPES), ("Device", "Provenance", "Subscription")
+    client = uses(("Patient", *read), ("Patient", *read), ("DiagnosticReport", "Observation", "ImagingStudy", *written))
+    return fhir_api(version("fhir-bridge"), base_url, client)
 
 
 def _field_name(version: str, segment: str, position: int) -> str:
