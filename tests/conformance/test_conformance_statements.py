@@ -5,21 +5,11 @@ import re
 
 import pytest
 
-from tests.support.source_tree import ROOT, functions
+from tests.support.source_tree import ROOT
+from tests.support.statements import faults_of, rows_below
 
-PAGE = (ROOT / "docs" / "conformance" / "hl7v2.md").read_text(encoding="utf-8")
-WORDS = {"yes", "partial", "no"}
 ITEMS = range(1, 35)
-
-
-def rows(heading: str) -> list[list[str]]:
-    """The cells of the table below a heading."""
-    section = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    lines = [line for line in section.splitlines() if line.startswith("| ")]
-    return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines[1:]]
-
-
-CHECKLIST, CONTROL = rows("Checklist"), rows("Order control")
+CHECKLIST, CONTROL = rows_below("hl7v2.md", "Checklist"), rows_below("hl7v2.md", "Order control")
 
 
 def test_every_item_has_a_row() -> None:
@@ -35,16 +25,4 @@ def test_every_order_control_code_of_the_table_has_a_row() -> None:
 
 @pytest.mark.parametrize("row", CHECKLIST + CONTROL, ids=lambda row: row[0][:30])
 def test_a_row_says_how_far_and_names_tests_that_exist(row: list[str]) -> None:
-    assert row[2].split(":")[0] in WORDS
-    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", row[3])
-    assert named or row[2].startswith("no")
-    missing = [
-        (path, name)
-        for path, name in named
-        if not (ROOT / path).is_file() or (name and name not in dict(functions(ROOT / path)))
-    ]
-    assert missing == []
-
-
-def test_a_row_that_is_not_whole_says_what_is_missing() -> None:
-    assert [row[0] for row in CHECKLIST + CONTROL if row[2] in ("partial", "no")] == []
+    assert faults_of(row, said=2, shown=3) == []
