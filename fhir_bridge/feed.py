@@ -28,6 +28,7 @@ class Feed:
     last_missed: datetime | None = None
     # the Subscription, as the watchdog saw it last
     status: str = ""  # the server's word; `missing`; empty: never looked
+    status_since: datetime | None = None
     reference: str = ""
     looked: datetime | None = None
     repairs: int = 0

@@ -121,6 +121,7 @@ feed = Table(
     Column("missed", Integer, nullable=False),
     Column("last_missed", Instant),
     Column("status", String, nullable=False),
+    Column("status_since", Instant),
     Column("reference", String, nullable=False),
     Column("looked", Instant),
     Column("repairs", Integer, nullable=False),

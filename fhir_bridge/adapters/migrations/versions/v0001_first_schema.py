@@ -104,6 +104,7 @@ def _jobs() -> None:
         sa.Column("missed", sa.Integer(), nullable=False),
         sa.Column("last_missed", sa.String(32), nullable=True),
         sa.Column("status", sa.String(), nullable=False),
+        sa.Column("status_since", sa.String(32), nullable=True),
         sa.Column("reference", sa.String(), nullable=False),
         sa.Column("looked", sa.String(32), nullable=True),
         sa.Column("repairs", sa.Integer(), nullable=False),
