@@ -12,11 +12,13 @@ from fhir_bridge.adapters.record_match import (
     study_of,
     usable,
 )
+from fhir_bridge.adapters.record_orders import orders_for
 from fhir_bridge.study import ClinicalContext, Resource
 from mappings.code_system import DICOM_UID
 from mappings.order import Identifier, Order, PatientIdentity
 
 MAX_CONTEXT_RESOURCES = 500  # of one type, the newest where the server can sort
+MAX_ACTIVE_REQUESTS = 200  # of one patient
 _MAX_MATCHES = 10  # of an identifier: more than one is too many already
 _PARALLEL_SEARCHES = 4
 _FILTERS: dict[str, Params] = {"Observation": (("category", "laboratory"),)}
@@ -53,6 +55,16 @@ class FhirServerRecord:
         identifier = Identifier(f"urn:oid:{study_instance_uid}", DICOM_UID)
         return study_of(patient, former, self._with_identifier("ImagingStudy", identifier), self.read)
 
+    def find_orders_for(self, study: Resource, categories: frozenset[str], window_days: float) -> tuple[Resource, ...]:
+        return orders_for(
+            study,
+            categories,
+            window_days,
+            search=lambda identifier: self._with_identifier("ServiceRequest", identifier),
+            of_patient=self._active_requests,
+            read=self.read,
+        )
+
     def context_of(self, patient: Resource, order: Order) -> ClinicalContext:
         """A type that the server does not have is missing from `others`; one that it has, without resources, is an empty tuple there."""
         reference = reference_to(patient)
@@ -68,6 +80,19 @@ class FhirServerRecord:
             params = (*params, ("_sort", f"-{sort}"))
         found = self._client.search(kind, params, limit=MAX_CONTEXT_RESOURCES)
         return usable(found, patient)
+
+    def _active_requests(self, patient: str) -> tuple[Resource, ...]:
+        """The newest first, where the server can sort; none where it cannot search by patient."""
+        offered = self._client.search_parameters().get("ServiceRequest", frozenset())
+        about = next((name for name in ("patient", "subject") if name in offered), "")
+        if not about:
+            return ()
+        params: Params = ((about, patient),)
+        if "status" in offered:
+            params = (*params, ("status", "active"))
+        if "authored" in offered:
+            params = (*params, ("_sort", "-authored"))
+        return self._client.search("ServiceRequest", params, limit=MAX_ACTIVE_REQUESTS)
 
     def _with_identifier(self, kind: str, identifier: Identifier) -> tuple[Resource, ...]:
         params = (("identifier", token(identifier.value, identifier.system)),)

@@ -21,6 +21,7 @@ CONTEXT_TYPES: dict[str, tuple[str, ...]] = {  # resource type -> the elements t
     "DiagnosticReport": ("effectiveDateTime", "effectivePeriod", "issued"),
     "ImagingStudy": ("started",),
 }
+MAX_MERGES = 5  # of one patient into another, and that one into a third
 _SEXES = ("male", "female", "other")
 
 
@@ -49,7 +50,7 @@ def patient_of(identity: PatientIdentity, search: Search, read: Read) -> Resourc
     By the reference of the FHIR door, else by identifiers whose system is known, else by value alone if birth date and sex prove it. A
     reference beside identifiers is proven by them: the order may have come by two doors. A merged Patient leads to its survivor; a server
     that has not heard of the merge yet knows the patient by a former number. Of several Patients the one in use counts.
-    Raises Refused `patient.not-found`, `patient.ambiguous`, `patient.mismatch`.
+    Raises Refused `patient.not-found`, `patient.ambiguous`, `patient.mismatch`, `patient.inactive`.
     """
     wanted, proof_needed = _numbers(identity.identifiers)
     if identity.reference:
@@ -61,7 +62,7 @@ def patient_of(identity: PatientIdentity, search: Search, read: Read) -> Resourc
         if not candidates and identity.former:
             former, proof_needed = _numbers(identity.former)
             candidates = _bearing(former, search)
-    survivors = {survivor["id"]: survivor for survivor in (_survivor(patient, read) for patient in candidates)}
+    survivors = {survivor["id"]: survivor for survivor in (survivor_of(patient, read) for patient in candidates)}
     if len(survivors) > 1:
         survivors = {
             name: patient for name, patient in survivors.items() if patient.get("active") is not False
@@ -74,6 +75,10 @@ def patient_of(identity: PatientIdentity, search: Search, read: Read) -> Resourc
     if identity.reference and wanted:
         _require_numbers(wanted, (*candidates, patient))
     _compare(identity, patient, proof_needed=proof_needed)
+    if patient.get("active") is False:
+        raise Refused(
+            "patient.inactive", "Patient.active", "the patient is no longer in use, and nobody took its place"
+        )
     return patient
 
 
@@ -96,20 +101,28 @@ def _require_numbers(wanted: Sequence[Identifier], patients: Iterable[Resource])
         raise Refused("patient.mismatch", "Patient.identifier", "the resource has other identifiers than the order")
 
 
-def _survivor(patient: Resource, read: Read) -> Resource:
-    """Follow `Patient.link` replaced-by, once (R4 §8.1.3)."""
-    successor = _successor(patient)
-    if not successor:
-        return patient
-    survivor = read(successor)
-    if survivor["resourceType"] != "Patient" or _successor(survivor):
-        raise Refused("patient.ambiguous", "Patient.link", "the patient was merged more than once; send the order anew")
-    return survivor
+def survivor_of(patient: Resource, read: Read) -> Resource:
+    """Follow `Patient.link` replaced-by to its end (R4 §8.1.3). Raises Refused `patient.ambiguous` where that is nobody, or two."""
+    seen = {reference_to(patient)}
+    while successor := _successor(patient):
+        if successor in seen:
+            raise Refused("patient.ambiguous", "Patient.link", "the merges of the patient go round in a circle")
+        if len(seen) > MAX_MERGES:
+            raise Refused("patient.ambiguous", "Patient.link", f"the patient was merged more than {MAX_MERGES} times")
+        seen.add(successor)
+        patient = read(successor)
+        if patient["resourceType"] != "Patient":
+            raise Refused("patient.ambiguous", "Patient.link", "the patient was replaced by what is no Patient")
+    return patient
 
 
 def _successor(patient: Resource) -> str:
+    """`Type/id`; empty where the patient was not replaced."""
     links = [link for link in patient.get("link", ()) if link.get("type") == "replaced-by"]
-    return str(links[0].get("other", {}).get("reference", "")) if links else ""
+    successors = {literal(str(link.get("other", {}).get("reference", ""))) for link in links}
+    if len(successors) > 1 or "" in successors:
+        raise Refused("patient.ambiguous", "Patient.link", "the patient was replaced by several, or by one unnamed")
+    return successors.pop() if successors else ""
 
 
 def _compare(identity: PatientIdentity, patient: Resource, *, proof_needed: bool) -> None:
@@ -149,7 +162,7 @@ def service_request_of(order: Order, patient: str, search: Search, read: Read) -
         request = read(order.service_request)
         if not subject_of(request):
             return ""  # by identifier or name only: nobody can tell whose it is
-        if not _is_about(request, patient, order.patient.former, read):
+        if not is_about(request, patient, order.patient.former, read):
             raise Refused("patient.mismatch", "ServiceRequest.subject", "the order is about another patient")
         return reference_to(request)
     for identifier in (order.placer, order.filler, order.accession):
@@ -160,7 +173,7 @@ def service_request_of(order: Order, patient: str, search: Search, read: Read) -
             for request in search(identifier)
             if carries(request, identifier) and request.get("status") != "entered-in-error"
         ]
-        ours = {reference_to(request) for request in found if _is_about(request, patient, order.patient.former, read)}
+        ours = {reference_to(request) for request in found if is_about(request, patient, order.patient.former, read)}
         if len(ours) == 1:
             return ours.pop()
         if identifier.system and not ours and any(subject_of(request) for request in found):
@@ -170,14 +183,16 @@ def service_request_of(order: Order, patient: str, search: Search, read: Read) -
     return ""
 
 
-def _is_about(resource: Resource, patient: str, former: Sequence[Identifier], read: Read) -> bool:
+def is_about(resource: Resource, patient: str, former: Sequence[Identifier], read: Read) -> bool:
     """Whether the subject is this very patient, or was merged into it: on the server, or by HL7 v2 from one of the `former` numbers."""
     subject = subject_of(resource)
     if subject == patient or not subject.startswith("Patient/"):
         return subject == patient
     try:
         other = read(subject)
-        return literal(_successor(other)) == patient or any(n.system and carries(other, n) for n in former)
+        if any(number.system and carries(other, number) for number in former):
+            return True
+        return reference_to(survivor_of(other, read)) == patient
     except Refused as refusal:
         if refusal.code != "fhir.not-found":
             raise
@@ -190,7 +205,7 @@ def study_of(patient: str, former: Sequence[Identifier], found: Iterable[Resourc
     One of a patient who was merged into this one is the patient's, too.
     """
     studies = sorted(found, key=lambda study: (str(study.get("meta", {}).get("lastUpdated", "")), str(study["id"])))
-    if any(subject_of(study) and not _is_about(study, patient, former, read) for study in studies):
+    if any(subject_of(study) and not is_about(study, patient, former, read) for study in studies):
         raise Refused("patient.mismatch", "ImagingStudy.subject", "the study belongs to another patient")
     return reference_to(studies[0]) if studies else ""
 

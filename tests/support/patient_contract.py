@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -266,12 +267,73 @@ class PatientContract:
         with refused("patient.ambiguous"):
             hospital.record.find_patient(self.by(make))
 
-    def test_a_patient_merged_twice_is_ambiguous(self, hospital: Hospital, make: Resources) -> None:
-        def link(name: str) -> dict[str, Any]:
-            return {"link": [{"type": "replaced-by", "other": {"reference": f"Patient/{make.mark}-{name}"}}]}
+    def chain(self, make: Resources, *names: str) -> list[dict[str, Any]]:
+        """Each becomes the next; the first has the number that is asked for."""
+        return [
+            make.patient(
+                name,
+                f"CANARY-{place + 1}",
+                active=False,
+                link=[{"type": "replaced-by", "other": {"reference": f"Patient/{make.mark}-{after}"}}],
+            )
+            for place, (name, after) in enumerate(pairwise(names))
+        ]
 
-        hospital.store(make.patient("c", "CANARY-3"))
-        hospital.store(make.patient("b", "CANARY-2", **link("c")))
-        hospital.store(make.patient("a", **link("b")))
+    @pytest.mark.parametrize("last", ["c", "f"])
+    def test_a_patient_who_was_merged_several_times_leads_to_the_last_survivor(
+        self, hospital: Hospital, make: Resources, last: str
+    ) -> None:
+        names = "abcdef"[: "abcdef".index(last) + 1]
+        hospital.store(make.patient(last, "CANARY-9"), *self.chain(make, *names))
+        assert hospital.record.find_patient(self.by(make))["id"] == f"{make.mark}-{last}"
+
+    def test_too_long_a_chain_of_merges_is_ambiguous(self, hospital: Hospital, make: Resources) -> None:
+        hospital.store(make.patient("g", "CANARY-9"), *self.chain(make, *"abcdefg"))
         with refused("patient.ambiguous"):
             hospital.record.find_patient(self.by(make))
+
+    @pytest.mark.parametrize("names", ["aba", "abcb", "aa"])
+    def test_merges_that_go_round_in_a_circle_are_ambiguous(
+        self, hospital: Hospital, make: Resources, names: str
+    ) -> None:
+        hospital.store(*(make.patient(name, f"CANARY-{name}") for name in set(names)))
+        hospital.store(*self.chain(make, *names))
+        with refused("patient.ambiguous"):
+            hospital.record.find_patient(self.by(make))
+
+    @pytest.mark.parametrize(
+        "links",
+        [["b", "c"], ["b", ""]],
+        ids=["by two", "by one without a reference"],
+    )
+    def test_a_patient_who_was_replaced_by_nobody_in_particular_is_ambiguous(
+        self, hospital: Hospital, make: Resources, links: list[str]
+    ) -> None:
+        others = [{"reference": f"Patient/{make.mark}-{name}"} if name else {"display": "CANARY"} for name in links]
+        hospital.store(make.patient("b", "CANARY-2"), make.patient("c", "CANARY-3"))
+        hospital.store(make.patient("a", link=[{"type": "replaced-by", "other": other} for other in others]))
+        with refused("patient.ambiguous"):
+            hospital.record.find_patient(self.by(make))
+
+    @pytest.mark.parametrize("kind", ["replaces", "refer", "seealso"])
+    def test_other_links_lead_nowhere(self, hospital: Hospital, make: Resources, kind: str) -> None:
+        link = {"type": kind, "other": {"reference": f"Patient/{make.mark}-b"}}
+        hospital.store(make.patient("b", "CANARY-2"), make.patient("a", link=[link]))
+        assert hospital.record.find_patient(self.by(make))["id"] == f"{make.mark}-a"
+
+    def test_a_patient_no_longer_in_use_whom_nobody_replaced_is_inactive(
+        self, hospital: Hospital, make: Resources
+    ) -> None:
+        hospital.store(make.patient(active=False))
+        with refused("patient.inactive"):
+            hospital.record.find_patient(self.by(make))
+
+    def test_a_survivor_who_is_no_longer_in_use_is_inactive(self, hospital: Hospital, make: Resources) -> None:
+        hospital.store(make.patient("b", "CANARY-2", active=False), *self.chain(make, "a", "b"))
+        with refused("patient.inactive"):
+            hospital.record.find_patient(self.by(make))
+
+    @pytest.mark.parametrize("died", [{"deceasedBoolean": True}, {"deceasedDateTime": "2026-01-05"}])
+    def test_a_deceased_patient_is_the_patient(self, hospital: Hospital, make: Resources, died: dict[str, Any]) -> None:
+        hospital.store(make.patient(**died))
+        assert hospital.record.find_patient(self.by(make))["id"] == f"{make.mark}-a"

@@ -7,6 +7,7 @@ import pytest
 from mappings.order import Identifier, Order, OrderControl, PatientIdentity
 from tests.support.hospitals import Hospital, Resources
 from tests.support.patient_contract import PatientContract, refused
+from tests.support.study_orders_contract import StudyOrdersContract
 
 OURS = {"tag": [{"system": "urn:fhir-bridge:tag", "code": "ai-result"}]}
 VOID = {
@@ -241,5 +242,5 @@ class ContextContract:
         assert ids(found) == [f"{n:03}" for n in reversed(range(130))]
 
 
-class RecordContract(PatientContract, OrderContract, ContextContract):
+class RecordContract(PatientContract, OrderContract, StudyOrdersContract, ContextContract):
     """All of it."""

@@ -14,6 +14,7 @@ from fhir_bridge.adapters.record_match import (
     subject_of,
     usable,
 )
+from fhir_bridge.adapters.record_orders import orders_for
 from fhir_bridge.errors import BridgeError, Refused
 from fhir_bridge.study import ClinicalContext, Resource
 from mappings.code_system import DICOM_UID
@@ -52,6 +53,16 @@ class InMemoryRecord:
     def find_imaging_study(self, study_instance_uid: str, patient: str, former: Sequence[Identifier] = ()) -> str:
         identifier = Identifier(f"urn:oid:{study_instance_uid}", DICOM_UID)
         return study_of(patient, former, self._with_identifier("ImagingStudy", identifier), self.read)
+
+    def find_orders_for(self, study: Resource, categories: frozenset[str], window_days: float) -> tuple[Resource, ...]:
+        return orders_for(
+            study,
+            categories,
+            window_days,
+            search=lambda identifier: self._with_identifier("ServiceRequest", identifier),
+            of_patient=lambda patient: [r for r in self._of_type("ServiceRequest") if subject_of(r) == patient],
+            read=self.read,
+        )
 
     def context_of(self, patient: Resource, order: Order) -> ClinicalContext:
         reference = reference_to(patient)
