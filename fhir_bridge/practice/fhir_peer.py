@@ -41,6 +41,12 @@ class FhirPeer:
         """Ask, then insist."""
         _stop(self.process)
 
+    def kill(self) -> None:
+        """SIGKILL, as a power cut would end it."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(_STOP_SECONDS)
+
     def __enter__(self) -> Self:
         return self
 
@@ -62,17 +68,25 @@ def missing_parts(kind: str, work: Path) -> tuple[str, ...]:
     return tuple(words for command, words in wanted.items() if shutil.which(command) is None)
 
 
-def start_fhir_peer(kind: str, work: Path, output: Callable[[str], None] = lambda line: None) -> FhirPeer:
+def start_fhir_peer(
+    kind: str,
+    work: Path,
+    output: Callable[[str], None] = lambda line: None,
+    *,
+    port: int = 0,
+    database: Path | None = None,
+) -> FhirPeer:
     """Start `sekmet` or `hapi` with all its files under `work`; returns once `/metadata` answers.
 
-    `output` is given every line of the server until then. Raises Refused `practice.part-missing`, Unavailable `practice.peer-failed`.
+    `output` is given every line of the server until then. A server that is started again on the same `port` has what it had before:
+    sekmet by itself, HAPI where it was given a `database` file. Raises Refused `practice.part-missing`, Unavailable `practice.peer-failed`.
     """
     if kind not in _START_SECONDS:
         raise ValueError("the FHIR peers are sekmet and hapi")
     if missing := missing_parts(kind, work):
         raise Refused("practice.part-missing", kind, "this machine lacks " + ", ".join(missing))
     work.mkdir(parents=True, exist_ok=True)
-    command, environment = _sekmet(work) if kind == "sekmet" else _hapi(work)
+    command, environment = _sekmet(work, port) if kind == "sekmet" else _hapi(work, port, database)
     process = subprocess.Popen(
         command,
         cwd=work,
@@ -143,13 +157,14 @@ def _ready(kind: str, address: _Address, log: Path) -> str:
     return address.url
 
 
-def _hapi(work: Path) -> tuple[Sequence[str], Mapping[str, str]]:
+def _hapi(work: Path, port: int = 0, database: Path | None = None) -> tuple[Sequence[str], Mapping[str, str]]:
     script = Path(__file__).with_name("hapi") / "run.sh"
-    return ["bash", str(script), "--work", str(work), "--port", "0"], dict(os.environ)
+    command = ["bash", str(script), "--work", str(work), "--port", str(port)]
+    return command + (["--database", str(database)] if database else []), dict(os.environ)
 
 
-def _sekmet(work: Path) -> tuple[Sequence[str], Mapping[str, str]]:
-    port = _free_port()  # its settings must name the port: the links it sends are made from them
+def _sekmet(work: Path, port: int = 0) -> tuple[Sequence[str], Mapping[str, str]]:
+    port = port or _free_port()  # its settings must name the port: the links it sends are made from them
     settings = {
         "base_url": f"http://127.0.0.1:{port}/fhir",
         "host": "127.0.0.1",

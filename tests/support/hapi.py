@@ -18,12 +18,16 @@ YOUNGER_THAN_R4 = "Unknown code 'http://terminology.hl7.org/CodeSystem/v3-Observ
 
 def running_peer(kind: str, work: Path) -> Iterator[FhirPeer]:
     """The body of a fixture: a server until the fixture ends."""
+    with started_peer(kind, work) as peer:
+        yield peer
+
+
+def started_peer(kind: str, work: Path, *, port: int = 0, database: Path | None = None) -> FhirPeer:
+    """A server, as `start_fhir_peer` has it; where this machine cannot have it, the test is skipped."""
     try:
-        peer = start_fhir_peer(kind, work)
+        return start_fhir_peer(kind, work, port=port, database=database)
     except Refused as refusal:
         part_missing(kind, refusal.explanation)
-    with peer:
-        yield peer
 
 
 def errors_in(hapi: FhirPeer, resource: dict[str, Any]) -> tuple[str, ...]:
