@@ -3,6 +3,7 @@
 import re
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 from urllib.parse import urljoin, urlsplit, urlunsplit
@@ -29,6 +30,14 @@ def token(value: str, system: str = "") -> str:
     """A token search value: `system|value`, or the value in any system, with FHIR's escapes (R4 §3.1.1.4.14)."""
     escaped = value.translate(_TOKEN_SEPARATORS)
     return f"{system.translate(_TOKEN_SEPARATORS)}|{escaped}" if system else escaped
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a search or of a history. `date`: its Date header, seconds since 1970 by the server's clock."""
+
+    bundle: Resource = field(repr=False)
+    date: float | None = None
 
 
 class FhirClient:
@@ -138,11 +147,16 @@ class FhirClient:
         return self._transport.exchange(Call(method, url, where, params, body, headers or {}))
 
     def _pages(self, resource_type: str, params: Params, no_cache: bool) -> Iterator[Resource]:
-        where = f"GET {resource_type}"
-        page = _bundle(self._call("GET", resource_type, params=params, headers=_NO_CACHE if no_cache else {}), where)
+        return (page.bundle for page in self.pages(resource_type, params, no_cache=no_cache))
+
+    def pages(self, path: str, params: Params, *, no_cache: bool = True) -> Iterator[Page]:
+        """A search of `Type`, or `Type/_history`, page by page to the end; none is kept."""
+        where = f"GET {path.partition('/')[0]}"
+        answer = self._call("GET", path, params=params, headers=_NO_CACHE if no_cache else {})
         seen: set[str] = set()
         while True:
-            yield page
+            page = _bundle(answer, where)
+            yield Page(page, answer.date)
             link = _next_link(page)
             if not link:
                 return
@@ -151,7 +165,7 @@ class FhirClient:
                 raise _not_fhir(where, "the pages of the search go round in a circle")
             seen.add(url)
             try:
-                page = _bundle(self._transport.exchange(Call("GET", url, where)), where)
+                answer = self._transport.exchange(Call("GET", url, where))
             except Refused as refusal:
                 if refusal.code != "fhir.not-found":
                     raise

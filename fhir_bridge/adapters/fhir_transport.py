@@ -93,6 +93,7 @@ class Answer:
 
     status: int
     resource: Resource | None = field(repr=False)
+    date: float | None = None  # by the clock of the server, seconds since 1970: its Date header (RFC 9110 §6.6.1)
 
 
 class _Bearer(AuthBase):
@@ -193,7 +194,7 @@ class Transport:
         if status in _PASSING_STATUSES or status >= 500:
             self._raise_unavailable(call, response)
         if not body and status < 300:
-            return Answer(status, None)
+            return Answer(status, None, _http_date(response.headers.get("Date", "")))
         resource = _parse(response, body)
         if resource is None:
             raise Unavailable(
@@ -201,7 +202,7 @@ class Transport:
             )
         if status >= 400:
             _raise_outcome(call, status, resource)
-        return Answer(status, resource)
+        return Answer(status, resource, _http_date(response.headers.get("Date", "")))
 
     def _raise_unavailable(self, call: Call, response: requests.Response) -> NoReturn:
         status = response.status_code
