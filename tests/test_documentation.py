@@ -72,7 +72,7 @@ def test_every_path_is_explained_and_no_other() -> None:
     blueprints = (
         pages(store, store, clock, store.job_counts),  # type: ignore[arg-type]
         message_pages(InMemoryJournal(clock), InMemoryStore(clock), clock, lambda *_: "", only_this_machine),
-        hooks(lambda notification, body: None, "token", 1),
+        hooks(lambda call: None, "token", 1),
         health({}),
         metrics(Metrics(dict)),
         fhir_api("1", "", ()),

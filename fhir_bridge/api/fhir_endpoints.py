@@ -6,50 +6,52 @@ over the limit (413) and a store that cannot commit (503) are said. The body is 
 resource to read again from the server.
 """
 
-import hmac
-import json
-import re
+import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 from flask import Blueprint, Request, Response, request
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from fhir_bridge.errors import Unavailable
-from fhir_bridge.ports import Notification
+from fhir_bridge.hook_intake import HookCall, call_of
+from fhir_bridge.hook_token import opens
 
-Receive = Callable[[Notification, bytes], None]  # durable when it returns; raises Unavailable
+Receive = Callable[[HookCall], object]  # durable when it returns; raises Unavailable
 Count = Callable[[str], None]
 
-_TYPE = re.compile(r"[A-Z][A-Za-z]{0,63}")
-_ID = re.compile(r"[A-Za-z0-9.\-]{1,64}")  # R4 §2.24 `id`
-_VERSION = re.compile(r'(?:W/)?"?([A-Za-z0-9.\-]{1,64})"?')  # HAPI accepts and sends W/"2", others "2" or 2
+_GZIP = 16 + zlib.MAX_WBITS
 
 
-def hooks(receive: Receive, token: str, max_body_bytes: int, count: Count = lambda outcome: None) -> Blueprint:
+def hooks(
+    receive: Receive, secret: str, max_body_bytes: int, count: Count = lambda outcome: None, previous: str = ""
+) -> Blueprint:
     """`POST|PUT|DELETE /hooks/fhir/<subscription>[/<Type>/<id>]`. `count` hears how each call ended.
 
-    Raises ValueError for an empty token: there is no hook without one.
+    A caller bears the token that `hook_token.token_for` makes of the secret, or of the `previous` one, or the secret itself.
+    Raises ValueError for an empty secret: there is no hook without one.
     """
-    if not token:
+    if not secret:
         raise ValueError("a hook needs a bearer token")
     blueprint = Blueprint("hooks", __name__, url_prefix="/hooks/fhir")
 
-    def hook(subscription: str, resource_type: str = "", resource_id: str = "") -> Response:
-        if not _bears(token, request):
+    def hook(subscription: str, resource: str = "") -> Response:
+        body = _body(
+            request, max_body_bytes
+        )  # before anything is answered: what is left unread would be the next request
+        if not opens(_bearer(request), subscription, (secret, previous)):
             count("unauthorized")
             return _empty(401, {"WWW-Authenticate": "Bearer"})
-        body = _body(request, max_body_bytes)
-        notification = notification_of(
-            subscription, request.method, (resource_type, resource_id), body, request.headers.get("If-Match", "")
-        )
-        receive(notification, body)
-        count("quarantined" if notification.status == "quarantined" else "received")
+        headers = request.headers.get("Content-Type", ""), request.headers.get("If-Match", "")
+        call = call_of(subscription, request.method, resource.strip("/"), headers, body)
+        receive(call)
+        count(call.outcome)
         return _empty(204)
 
-    for rule in ("/<subscription>", "/<subscription>/<resource_type>/<resource_id>"):
-        blueprint.add_url_rule(rule, view_func=hook, methods=["POST", "PUT", "DELETE"], strict_slashes=False)
+    for rule in ("/<subscription>", "/<subscription>/<path:resource>", "/<subscription>//<path:resource>"):
+        blueprint.add_url_rule(
+            rule, view_func=hook, methods=["POST", "PUT", "DELETE"], provide_automatic_options=False,
+            strict_slashes=False, merge_slashes=False,  # else a redirect, which no server follows
+        )  # fmt: skip
 
     @blueprint.errorhandler(RequestEntityTooLarge)
     def too_large(_error: RequestEntityTooLarge) -> Response:
@@ -64,68 +66,10 @@ def hooks(receive: Receive, token: str, max_body_bytes: int, count: Count = lamb
     return blueprint
 
 
-@dataclass(frozen=True, slots=True)
-class _Hint:
-    """What a body says it is about. `several`: a Bundle, or a body without a type of its own."""
-
-    resource_type: str = ""
-    resource_id: str = ""
-    version_id: str = ""
-    several: bool = False
-
-
-def notification_of(subscription: str, method: str, path: tuple[str, str], body: bytes, if_match: str) -> Notification:
-    """What a call tells us to look at: one resource, or everything (an empty type: an empty POST, a Bundle of events)."""
-    hint = _hint(body)
-    resource_type, resource_id = path
-    reason = ""
-    if resource_type:
-        if not (_TYPE.fullmatch(resource_type) and _ID.fullmatch(resource_id)):
-            resource_type = resource_id = ""  # nothing of a stranger's path goes into our store's columns
-            reason = "hook.path-unusable"
-        elif hint and not hint.several and (hint.resource_type, hint.resource_id) != path:
-            reason = "hook.body-mismatch"
-    elif method == "DELETE" or (body.strip() and hint is None):
-        reason = "hook.nothing-named"
-    elif hint and not hint.several:
-        resource_type, resource_id = hint.resource_type, hint.resource_id
-    version = _VERSION.fullmatch(if_match) if resource_type else None
-    return Notification(
-        id=0,
-        subscription=subscription[:64],
-        method=method,
-        resource_type=resource_type,
-        resource_id=resource_id,
-        version_id=version[1] if version else hint.version_id if hint and resource_type else "",
-        status="quarantined" if reason else "ready",
-        reason=reason,
-    )
-
-
-def _hint(body: bytes) -> _Hint | None:
-    """None where the body is empty, is not JSON (XML, say), or names no resource."""
-    try:
-        parsed: Any = json.loads(body)
-    except (ValueError, RecursionError):  # RecursionError: nested past any resource
-        return None
-    if not isinstance(parsed, dict):
-        return None
-    kind, resource_id, meta = parsed.get("resourceType"), parsed.get("id"), parsed.get("meta")
-    if kind == "Bundle":
-        return _Hint(several=True)
-    if not (
-        isinstance(kind, str) and isinstance(resource_id, str) and _TYPE.fullmatch(kind) and _ID.fullmatch(resource_id)
-    ):
-        return None
-    version = meta.get("versionId") if isinstance(meta, dict) else None
-    usable = isinstance(version, str) and _ID.fullmatch(version)
-    return _Hint(kind, resource_id, str(version) if usable else "")
-
-
-def _bears(token: str, call: Request) -> bool:
-    """The comparison takes the same time wherever the first wrong character is."""
+def _bearer(call: Request) -> str:
+    """Empty where the scheme is another, and never equal to a token then."""
     scheme, _, given = call.headers.get("Authorization", "").partition(" ")
-    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())
+    return given.strip() if scheme.lower() == "bearer" else ""
 
 
 def _body(call: Request, max_bytes: int) -> bytes:
@@ -136,7 +80,21 @@ def _body(call: Request, max_bytes: int) -> bytes:
         raise RequestEntityTooLarge
     if call.content_length is not None and len(body) < call.content_length:
         raise ClientDisconnected
-    return body
+    return (
+        _inflated(body, max_bytes) if call.headers.get("Content-Encoding", "").lower() in ("gzip", "x-gzip") else body
+    )
+
+
+def _inflated(body: bytes, max_bytes: int) -> bytes:
+    """What was compressed (RFC 1952, one member), never more than the limit; as it came where it is no gzip, or not all of one."""
+    inflater = zlib.decompressobj(_GZIP)
+    try:
+        found = inflater.decompress(body, max_bytes + 1)
+    except zlib.error:
+        return body
+    if len(found) > max_bytes:
+        raise RequestEntityTooLarge
+    return found if inflater.eof and not inflater.unused_data else body
 
 
 def _empty(status: int, headers: dict[str, str] | None = None) -> Response:

@@ -19,7 +19,7 @@ from fhir_bridge.api.health import Check, health
 from fhir_bridge.api.metrics import DoorFigures, Metrics, metrics
 from fhir_bridge.compose import Parts
 from fhir_bridge.errors import Unavailable
-from fhir_bridge.ports import Notification
+from fhir_bridge.hook_intake import HookCall, take
 from fhir_bridge.sections import Http
 from fhir_bridge.web.app import LOOPBACK_HOSTS, host_of, make_app
 from fhir_bridge.web.message_pages import message_pages
@@ -65,8 +65,8 @@ class Web:
         self._server.stop()
         self._thread.join(seconds)
 
-    def _receive(self, notification: Notification, body: bytes) -> None:
-        stored = self._writer.submit(lambda ledger: ledger.add_notification(notification, body))
+    def _receive(self, call: HookCall) -> None:
+        stored = self._writer.submit(lambda ledger: take(ledger, call, self._parts.clock.now()))
         try:
             stored.result(_HOOK_SECONDS)
         except NotInTime:
@@ -100,7 +100,7 @@ class Web:
         blueprints = (
             pages(parts.store, parts.artifacts, parts.clock, parts.store.job_counts),
             message_pages(parts.journal, parts.store, parts.clock, _field_name, only_this_machine, self._traffic),
-            hooks(self._receive, parts.hook_token, self._max_body_bytes, figures.hook),
+            hooks(self._receive, parts.hook_token, self._max_body_bytes, figures.hook, _previous_secret(http)),
             health(_checks(parts) | self._door_checks(), required=("store", "door", "journal")),
             metrics(figures),
             _our_fhir(http),
@@ -114,6 +114,10 @@ def _our_fhir(http: Http) -> Blueprint:
     read, written = ("ServiceRequest", "Task", "Practitioner", *CONTEXT_TYPES), ("Device", "Provenance", "Subscription")
     client = uses(("Patient", *read), ("Patient", *read), ("DiagnosticReport", "Observation", "ImagingStudy", *written))
     return fhir_api(version("fhir-bridge"), base_url, client)
+
+
+def _previous_secret(http: Http) -> str:
+    return http.previous_hook_token.get_secret_value()
 
 
 def _field_name(version: str, segment: str, position: int) -> str:

@@ -85,7 +85,7 @@ def test_the_data_folder_of_the_image_is_the_mounted_one() -> None:
 
 
 def test_nginx_forwards_only_paths_that_we_answer_to_the_bridge(composed: Settings) -> None:
-    app = make_app([hooks(lambda notification, body: None, "token", 1), health({})])
+    app = make_app([hooks(lambda call: None, "token", 1), health({})])
     rules = [rule.rule for rule in app.url_map.iter_rules()]
     forwarded = re.findall(r"location (/\S+) \{\s+proxy_pass (\S+);\s+proxy_set_header Host (\S+);", NGINX)
     assert [path for path, _, _ in forwarded] == ["/hooks/fhir/", "/health/"]
