@@ -7,6 +7,7 @@ import pytest
 from fhir_bridge.adapters.fhir_client import FhirClient
 from fhir_bridge.practice.fhir_peer import FhirPeer
 from tests.support.bridge import Bridge, running_bridge
+from tests.support.fhir_hospital import RealHospital, real_hospital
 from tests.support.hapi import HAPI_WORK, running_peer
 from tests.support.neighbours import Neighbours, running_neighbours
 from tests.support.orthanc import Orthanc, running_orthanc
@@ -16,6 +17,13 @@ from tests.support.orthanc import Orthanc, running_orthanc
 def hapi() -> Iterator[FhirPeer]:
     """HAPI FHIR JPA R4 on loopback, empty at first. Use an identifier system of your own in each test."""
     yield from running_peer("hapi", HAPI_WORK)
+
+
+@pytest.fixture(scope="session")
+def lasting_hapi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealHospital]:
+    """A HAPI of its own that is killed and started again, and keeps what it has in a file."""
+    with real_hospital("hapi", HAPI_WORK, tmp_path_factory.mktemp("hapi") / "database") as hospital:
+        yield hospital
 
 
 @pytest.fixture(scope="session")
