@@ -8,7 +8,10 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A resource that changed on the FHIR server. `changed` is `meta.lastUpdated`, the server's time; None where it does not say."""
+    """A resource that changed on the FHIR server. `changed` is `meta.lastUpdated`, the server's time; None where it does not say.
+
+    `version_id` is `meta.versionId`; of a server without versions it is the time as that server wrote it.
+    """
 
     resource_type: str
     resource_id: str
@@ -20,17 +23,21 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class ChangePage:
-    """Some of what changed, as one answer of the server told it. `server_time` is its own clock at that answer (`Date`)."""
+    """Some of what changed, as one answer of the server told it. `unusable` entries said not what they are of.
+
+    `server_time` is its own clock at that answer: the earlier of `Date`, which may be a proxy's, and `Bundle.meta.lastUpdated`.
+    """
 
     changes: tuple[Change, ...]
     server_time: datetime | None = None
+    unusable: int = 0
 
 
 class ChangeFeed(Protocol):
     """What changed on the FHIR server since a time of its own clock. Raises what `ClinicalRecord` raises.
 
-    Pages come oldest first where the server can sort (`is_sorted`), to the end; a search that the server forgot raises Unavailable
-    `fhir.page-expired`: ask again from where you are.
+    Pages come oldest first where the server can sort (`is_sorted`), to the end; what changes meanwhile may stand anywhere with its new
+    time. A search that the server forgot raises Unavailable `fhir.page-expired`: ask again from where you are.
     """
 
     @property
@@ -46,4 +53,4 @@ class ChangeFeed(Protocol):
         """Created or changed at `since` or later, each in its current version."""
 
     def deleted_since(self, kind: str, since: datetime) -> Iterator[ChangePage]:
-        """Deleted at `since` or later; of one that is there again, too."""
+        """Deleted at `since` or later; of one that is there again, too. Nothing where the server does not tell deletions."""

@@ -45,7 +45,7 @@ class ClinicalRecord(Protocol):
         patient and procedure, placed within the window. Current versions; empty where there is none."""
 
     def context_of(self, patient: Resource, order: Order) -> ClinicalContext:
-        """What of this patient's record may be used (`record_match.CONTEXT_TYPES`), and the reason for the order."""
+        """What of this patient's record may be used (`record_context.TOPICS`), and the reason for the order."""
 
 
 class ImageArchive(Protocol):
@@ -182,6 +182,9 @@ class HistoryEntry:
     reason: str = ""
 
 
+CATCH_UP = "catch-up"  # instead of a Subscription's name: we asked
+
+
 @dataclass(frozen=True, slots=True)
 class Notification:
     """A hint that a resource changed, as kept: from a hook, or because we asked (`subscription` is `catch-up`).
@@ -199,6 +202,14 @@ class Notification:
     attempts: int = 0
     reason: str = ""
     received: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """Of the changes that asking found: how many are kept now, and which of them no Subscription had told, not even in vain."""
+
+    stored: int
+    untold: tuple[Notification, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,9 +252,24 @@ class Ledger(Protocol):
 
     def keep_feed(self, feed: Feed) -> None: ...
 
+    def add_changes(self, found: Sequence[Notification]) -> Added:
+        """What asking found (`subscription` is `catch-up`), without bodies: those that were not told before are kept.
+
+        Told before is a version of a resource that a Subscription told, and that could be used, or that asking found before.
+        """
+
     def settle_notification(
         self, notification: int, status: str, reason: str = "", wake_at: datetime | None = None
     ) -> None: ...
+
+    def settle_told(self, resource_type: str, resource_id: str, up_to: int, status: str, reason: str = "") -> None:
+        """All that wait of one resource, up to this number: one look at it answers what was told before the look."""
+
+    def replay_notification(self, notification: int) -> bool:
+        """It is due again at once, as if it had never been tried. False where it is unknown."""
+
+    def forget_notifications(self, before: datetime) -> int:
+        """Those that were done before then are removed; how many. The same version would be news again."""
 
     def aliases_of(self, identifiers: Sequence[Identifier]) -> tuple[PatientAlias, ...]:
         """Of those of these numbers that were merged: the one at the end of the chain. By system, else namespace, and value."""

@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 from fhir_bridge import encoding
+from fhir_bridge.adapters import sql_notifications
 from fhir_bridge.adapters import sql_tables as t
 from fhir_bridge.adapters.alias_chain import followed, is_stale, reversal
 from fhir_bridge.adapters.sql_database import in_our_words
@@ -41,7 +42,7 @@ from fhir_bridge.adapters.sql_rows import (
 from fhir_bridge.feed import Feed
 from fhir_bridge.job import STAGES, Event, Job, Stage, Status, from_outside
 from fhir_bridge.journal import Effect, Reply, trace_as_text
-from fhir_bridge.ports import KnownOrder, Notification, PatientAlias
+from fhir_bridge.ports import Added, KnownOrder, Notification, PatientAlias
 from fhir_bridge.rendezvous.survivor import has_or_had
 from mappings.order import Identifier, Order, OrderKey
 
@@ -124,44 +125,25 @@ class SqlLedger:
         self.connection.execute(insert(t.reply), values)
 
     def add_notification(self, notification: Notification, body: bytes) -> bool:
-        n = t.notification.c
-        if notification.version_id:
-            known = self.connection.execute(
-                select(n.id).where(
-                    n.resource_type == notification.resource_type,
-                    n.resource_id == notification.resource_id,
-                    n.version_id == notification.version_id,
-                    n.method == notification.method,
-                    n.status != "quarantined",  # what could not be used is looked at again when it comes again
-                )
-            ).first()
-            if known:
-                return False
-        values = {
-            "subscription": notification.subscription,
-            "method": notification.method,
-            "resource_type": notification.resource_type,
-            "resource_id": notification.resource_id,
-            "version_id": notification.version_id,
-            "received": self.at,
-            "status": notification.status,
-            "attempts": 0,
-            "reason": notification.reason,
-            "wake_at": self.at,
-            "body": body,
-        }
-        self.connection.execute(insert(t.notification).values(values))
-        return True
+        return sql_notifications.add(self.connection, self.at, notification, body)
+
+    def add_changes(self, found: Sequence[Notification]) -> Added:
+        return sql_notifications.add_changes(self.connection, self.at, found)
 
     def settle_notification(
         self, notification: int, status: str, reason: str = "", wake_at: datetime | None = None
     ) -> None:
-        n = t.notification.c
-        self.connection.execute(
-            update(t.notification)
-            .where(n.id == notification)
-            .values(status=status, reason=reason, wake_at=wake_at or self.at, attempts=n.attempts + 1)
-        )
+        sql_notifications.settle(self.connection, self.at, notification, status, reason, wake_at)
+
+    def settle_told(self, resource_type: str, resource_id: str, up_to: int, status: str, reason: str = "") -> None:
+        resource = resource_type, resource_id
+        sql_notifications.settle_told(self.connection, self.at, resource, up_to, status, reason)
+
+    def replay_notification(self, notification: int) -> bool:
+        return sql_notifications.replay(self.connection, self.at, notification)
+
+    def forget_notifications(self, before: datetime) -> int:
+        return sql_notifications.forget(self.connection, before)
 
     def feed(self, name: str) -> Feed:
         row = self.connection.execute(select(t.feed).where(t.feed.c.name == name)).first()

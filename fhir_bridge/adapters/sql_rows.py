@@ -23,6 +23,7 @@ JOB_COLUMNS = (
     t.job.c.wish,
 )  # fmt: skip
 
+NOTIFICATION_COLUMNS = tuple(column for column in t.notification.c if column.name != "body")
 
 _ADD_HISTORY = insert(t.history)
 

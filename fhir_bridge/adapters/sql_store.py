@@ -12,6 +12,7 @@ from fhir_bridge.adapters.sql_database import SqlDatabase
 from fhir_bridge.adapters.sql_ledger import SqlLedger
 from fhir_bridge.adapters.sql_rows import (
     JOB_COLUMNS,
+    NOTIFICATION_COLUMNS,
     delivery_of,
     effect_of,
     feed_of,
@@ -96,7 +97,7 @@ class SqlStore:
     def due_notifications(self, limit: int = 20) -> tuple[Notification, ...]:
         n = t.notification.c
         query = (
-            select(t.notification)
+            select(*NOTIFICATION_COLUMNS)
             .where(n.status == "ready", n.wake_at <= self._clock.now())
             .order_by(n.id)
             .limit(limit)
@@ -105,7 +106,7 @@ class SqlStore:
             return tuple(notification_of(row) for row in connection.execute(query))
 
     def notifications(self, statuses: Iterable[str] = (), limit: int = 200) -> tuple[Notification, ...]:
-        query = select(t.notification).order_by(t.notification.c.id.desc()).limit(limit)
+        query = select(*NOTIFICATION_COLUMNS).order_by(t.notification.c.id.desc()).limit(limit)
         if wanted := tuple(statuses):
             query = query.where(t.notification.c.status.in_(wanted))
         with self._database.reading() as connection:

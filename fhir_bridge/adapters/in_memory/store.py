@@ -12,11 +12,22 @@ from datetime import datetime
 from pathlib import Path
 
 from fhir_bridge.adapters.alias_chain import followed, is_stale, reversal
+from fhir_bridge.adapters.told_before import news_among
 from fhir_bridge.errors import Refused, StaleClaim
 from fhir_bridge.feed import Feed
 from fhir_bridge.job import STAGES, Event, Job, Stage, Status, from_outside
 from fhir_bridge.journal import Effect, Reply
-from fhir_bridge.ports import Claim, Clock, Delivery, HistoryEntry, KnownOrder, Notification, PatientAlias
+from fhir_bridge.ports import (
+    CATCH_UP,
+    Added,
+    Claim,
+    Clock,
+    Delivery,
+    HistoryEntry,
+    KnownOrder,
+    Notification,
+    PatientAlias,
+)
 from fhir_bridge.rendezvous.survivor import has_or_had
 from mappings.order import Identifier, Order, OrderKey
 
@@ -35,6 +46,7 @@ class State:
     reply_wake_at: dict[int, datetime] = field(default_factory=dict)
     aliases: dict[tuple[str, str], PatientAlias] = field(default_factory=dict)
     notifications: dict[int, Notification] = field(default_factory=dict)
+    newest_notification: int = 0
     wake_at: dict[int, datetime] = field(default_factory=dict)  # of a notification
     bodies: dict[int, bytes] = field(default_factory=dict)  # of a notification
     feeds: dict[str, Feed] = field(default_factory=dict)
@@ -82,17 +94,31 @@ class InMemoryLedger:
         self._state.reply_wake_at[number] = self._at
 
     def add_notification(self, notification: Notification, body: bytes) -> bool:
-        def same(other: Notification) -> bool:
-            return _told(other) == _told(notification)
+        news, _ = news_among([notification], self._state.notifications.values(), lambda _: False)
+        for one in news:
+            self._keep(one, body)
+        return bool(news)
 
-        kept = (n for n in self._state.notifications.values() if n.status != "quarantined")
-        if notification.version_id and any(same(n) for n in kept):
-            return False
-        number = len(self._state.notifications) + 1
+    def add_changes(self, found: Sequence[Notification]) -> Added:
+        news, untold = news_among(found, self._state.notifications.values(), self._is_gone)
+        for one in news:
+            self._keep(one, b"")
+        return Added(len(news), tuple(untold))
+
+    def _keep(self, notification: Notification, body: bytes) -> None:
+        number = self._state.newest_notification = self._state.newest_notification + 1
         self._state.notifications[number] = replace(notification, id=number, received=self._at)
         self._state.bodies[number] = body
         self._state.wake_at[number] = self._at
-        return True
+
+    def _is_gone(self, deletion: Notification) -> bool:
+        same = [
+            kept.method
+            for kept in self._state.notifications.values()
+            if (kept.resource_type, kept.resource_id) == (deletion.resource_type, deletion.resource_id)
+            and (kept.status != "quarantined" or kept.subscription == CATCH_UP)
+        ]
+        return same[-1:] == ["DELETE"]
 
     def settle_notification(
         self, notification: int, status: str, reason: str = "", wake_at: datetime | None = None
@@ -102,6 +128,28 @@ class InMemoryLedger:
             known, status=status, reason=reason, attempts=known.attempts + 1
         )
         self._state.wake_at[notification] = wake_at or self._at
+
+    def settle_told(self, resource_type: str, resource_id: str, up_to: int, status: str, reason: str = "") -> None:
+        resource = resource_type, resource_id
+        for number, kept in list(self._state.notifications.items()):
+            if number <= up_to and kept.status == "ready" and (kept.resource_type, kept.resource_id) == resource:
+                self.settle_notification(number, status, reason)
+
+    def replay_notification(self, notification: int) -> bool:
+        known = self._state.notifications.get(notification)
+        if known is None:
+            return False
+        self._state.notifications[notification] = replace(known, status="ready", reason="", attempts=0)
+        self._state.wake_at[notification] = self._at
+        return True
+
+    def forget_notifications(self, before: datetime) -> int:
+        kept = self._state.notifications.items()
+        old = [number for number, one in kept if one.status == "done" and self._state.wake_at[number] < before]
+        for number in old:
+            for column in (self._state.notifications, self._state.bodies, self._state.wake_at):
+                del column[number]
+        return len(old)
 
     def feed(self, name: str) -> Feed:
         return self._state.feeds.get(name, Feed(name))
@@ -300,11 +348,6 @@ class InMemoryArtifacts:
         path = self._root / ("phi" if identified else "deidentified") / "jobs" / job
         path.mkdir(parents=True, exist_ok=True)
         return path
-
-
-def _told(notification: Notification) -> tuple[str, ...]:
-    n = notification
-    return n.method, n.resource_type, n.resource_id, n.version_id
 
 
 def _key(identifier: Identifier) -> tuple[str, str]:

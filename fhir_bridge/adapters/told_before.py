@@ -1,0 +1,44 @@
+"""Which notifications are news: by the version of the resource that they tell of, over all Subscriptions, on any store."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+
+from fhir_bridge.ports import CATCH_UP, Notification
+
+Told = tuple[bool, str, str, str]
+
+
+def told(notification: Notification) -> Told:
+    """What it says: which version of what, and whether that is gone. Created or changed is one: servers say either by PUT or POST."""
+    n = notification
+    return n.method == "DELETE", n.resource_type, n.resource_id, n.version_id
+
+
+def is_repeated(kept: Notification, notification: Notification) -> bool:
+    """The same was told before, and could be used. Of what could not, a new hook call is a new chance; our own asking again is none."""
+    spent = kept.status != "quarantined" or kept.subscription == notification.subscription == CATCH_UP
+    return spent and told(kept) == told(notification)
+
+
+def news_among(
+    found: Sequence[Notification], kept: Iterable[Notification], is_gone: Callable[[Notification], bool]
+) -> tuple[list[Notification], list[Notification]]:
+    """(what is to be kept, and of that what no Subscription told, not even in vain).
+
+    `kept` is all that tells of the same versions. Without a version nothing can be compared: a deletion is news unless `is_gone`, the
+    last that we heard of that resource; anything else always is.
+    """
+    known: dict[Told, list[Notification]] = defaultdict(list)
+    for one in kept:
+        known[told(one)].append(one)
+    news, untold = [], []
+    for one in found:
+        before = known[told(one)] if one.version_id else []
+        repeated = any(is_repeated(other, one) for other in before)
+        if repeated or (not one.version_id and one.method == "DELETE" and is_gone(one)):
+            continue
+        news.append(one)
+        if one.version_id and not before:
+            untold.append(one)
+        before.append(one)
+    return news, untold
