@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from fhir_bridge.adapters.fhir_client import FhirClient
-from fhir_bridge.adapters.fhir_subscription import Hooks, WantedSubscription, ensure_subscriptions
+from fhir_bridge.adapters.fhir_subscription import FhirSubscriptions, Hooks, WantedSubscription
 from fhir_bridge.errors import Refused
 from fhir_bridge.practice.fhir_peer import FhirPeer
 from mappings.fhir_report import bundle_of
@@ -82,6 +82,6 @@ def test_the_servers_validator_does_find_errors(hapi: FhirPeer) -> None:
 class TestSubscriptions(SubscriptionContract):
     def test_criteria_that_the_server_cannot_take_are_refused(self, client: FhirClient, hooks: Hooks) -> None:
         with pytest.raises(Refused) as caught:
-            ensure_subscriptions(client, hooks, [WantedSubscription("orders", "ServiceRequest?nosuch=1")])
+            FhirSubscriptions(client, hooks, [WantedSubscription("orders", "ServiceRequest?nosuch=1")]).mend("orders")
         assert caught.value.code == "fhir.rejected"
         assert "HAPI-0009" in caught.value.explanation

@@ -1,6 +1,7 @@
 """What our Subscriptions do on a real FHIR server. Subclasses give a `client`; the names of the tests are the contract."""
 
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from queue import Empty
@@ -9,13 +10,11 @@ from typing import Any, TypeVar
 import pytest
 
 from fhir_bridge.adapters.fhir_client import FhirClient
-from fhir_bridge.adapters.fhir_subscription import (
-    Hooks,
-    SubscriptionState,
-    check_subscriptions,
-    ensure_subscriptions,
-)
+from fhir_bridge.adapters.fhir_subscription import FhirSubscriptions, Hooks, wanted_subscriptions
 from fhir_bridge.adapters.fhir_transport import Conflict
+from fhir_bridge.hook_token import token_for
+from fhir_bridge.server_traits import ServerTraits
+from fhir_bridge.watchdog import SubscriptionState
 from tests.support.hospitals import Resources, ServerHospital
 from tests.support.record_contract import OURS
 from tests.support.scripted_http import Asked, Scripted, ScriptedServer, scripted_server
@@ -45,17 +44,16 @@ def notified(endpoint: ScriptedServer, name: str) -> Asked:
             return asked
 
 
-def _delete(client: FhirClient, reference: str) -> None:
-    """HAPI may be writing the status of the Subscription at this moment."""
+def subscriptions_of(client: FhirClient, hooks: Hooks, *, tasks: bool = False) -> FhirSubscriptions:
+    return FhirSubscriptions(client, hooks, wanted_subscriptions(ServerTraits(), tasks=tasks))
 
-    def deleted() -> bool:
-        try:
-            client.delete(reference)
-        except Conflict:
-            return False
-        return True
 
-    eventually(deleted, bool)
+def mended(subscriptions: FhirSubscriptions) -> tuple[SubscriptionState, ...]:
+    """As the watchdog does it."""
+    states = tuple(subscriptions.mend(name) for name in subscriptions.names)
+    for reference in subscriptions.look(subscriptions.names).leftovers:
+        subscriptions.remove(reference)
+    return states
 
 
 class SubscriptionContract:
@@ -66,17 +64,34 @@ class SubscriptionContract:
 
     @pytest.fixture
     def hooks(self, client: FhirClient, endpoint: ScriptedServer) -> Iterator[Hooks]:
-        hooks = Hooks(endpoint.url, "a-long-random-word")
+        hooks = Hooks(endpoint.url, "a-long-random-word", uuid.uuid4().hex)
         yield hooks
-        for state in check_subscriptions(client, hooks):  # one without an endpoint would keep the server busy
-            if state.reference:
-                _delete(client, state.reference)
+        ours = subscriptions_of(client, hooks, tasks=True)
+        for reference in ours.ours():  # one without an endpoint would keep the server busy
+            ours.remove(reference)
 
-    def activated(self, client: FhirClient, hooks: Hooks) -> tuple[SubscriptionState, ...]:
-        ensure_subscriptions(client, hooks)
-        return eventually(
-            lambda: check_subscriptions(client, hooks), lambda states: all(state.good for state in states)
-        )
+    @pytest.fixture
+    def ours(self, client: FhirClient, hooks: Hooks) -> FhirSubscriptions:
+        return subscriptions_of(client, hooks)
+
+    def look(self, subscriptions: FhirSubscriptions) -> tuple[SubscriptionState, ...]:
+        return subscriptions.look(subscriptions.names).states
+
+    def activated(self, subscriptions: FhirSubscriptions) -> tuple[SubscriptionState, ...]:
+        mended(subscriptions)
+        return eventually(lambda: self.look(subscriptions), lambda states: all(state.is_good for state in states))
+
+    def change(self, client: FhirClient, reference: str, **elements: Any) -> None:
+        """Somebody else writes it."""
+
+        def written() -> bool:
+            try:
+                client.update(reference, {**client.read(reference), **elements})
+            except Conflict:  # HAPI may be writing its status at this moment
+                return False
+            return True
+
+        eventually(written, bool)
 
     def version(self, client: FhirClient, state: SubscriptionState) -> str:
         return str(client.read(state.reference)["meta"]["versionId"])
@@ -88,83 +103,167 @@ class SubscriptionContract:
         ServerHospital(client).store(patient, make.of(patient, "ServiceRequest", "r", **elements))
         return f"ServiceRequest/{make.mark}-r"
 
-    def test_they_are_made_once_and_left_alone_while_they_are_good(self, client: FhirClient, hooks: Hooks) -> None:
-        assert [state.status for state in check_subscriptions(client, hooks)] == ["missing", "missing"]
-        made = ensure_subscriptions(client, hooks)
+    def test_they_are_made_once_and_left_alone_while_they_are_good(
+        self, client: FhirClient, ours: FhirSubscriptions
+    ) -> None:
+        assert [state.status for state in self.look(ours)] == ["missing", "missing"]
+        made = mended(ours)
         assert [(state.name, state.action) for state in made] == [("orders", "created"), ("studies", "created")]
-        active = self.activated(client, hooks)
+        active = self.activated(ours)
         versions = [self.version(client, state) for state in active]
-        assert ensure_subscriptions(client, hooks) == active
+        assert mended(ours) == active
         assert [state.reference for state in active] == [state.reference for state in made]
         assert [self.version(client, state) for state in active] == versions
 
-    def test_an_order_is_told_to_our_endpoint_with_our_token(
-        self, client: FhirClient, hooks: Hooks, endpoint: ScriptedServer
+    def test_an_order_is_told_to_our_endpoint_with_its_own_token(
+        self, client: FhirClient, ours: FhirSubscriptions, endpoint: ScriptedServer
     ) -> None:
-        self.activated(client, hooks)
+        self.activated(ours)
         order = self.order(client)
         asked = notified(endpoint, order)
         assert (asked.method, asked.path) == ("PUT", f"/hooks/fhir/orders/{order}")
-        assert asked.headers["authorization"] == "Bearer a-long-random-word"
+        assert asked.headers["authorization"] == f"Bearer {token_for('a-long-random-word', 'orders')}"
         assert asked.headers["content-type"].startswith("application/fhir+json")
         assert asked.json["id"] == order.partition("/")[2]
 
-    def test_a_revoked_order_is_told_too(self, client: FhirClient, hooks: Hooks, endpoint: ScriptedServer) -> None:
-        self.activated(client, hooks)
+    def test_a_revoked_order_is_told_too(
+        self, client: FhirClient, ours: FhirSubscriptions, endpoint: ScriptedServer
+    ) -> None:
+        self.activated(ours)
         order = self.order(client, status="revoked")
         assert notified(endpoint, order).json["status"] == "revoked"
 
-    def test_our_own_results_are_not_told(self, client: FhirClient, hooks: Hooks, endpoint: ScriptedServer) -> None:
-        self.activated(client, hooks)
+    def test_our_own_results_are_not_told(
+        self, client: FhirClient, ours: FhirSubscriptions, endpoint: ScriptedServer
+    ) -> None:
+        self.activated(ours)
         make = Resources()
         patient = make.patient()
-        ours = make.of(patient, "ImagingStudy", "ours", meta=OURS)
-        ServerHospital(client).store(patient, ours, make.of(patient, "ImagingStudy", "theirs"))
+        result = make.of(patient, "ImagingStudy", "ours", meta=OURS)
+        ServerHospital(client).store(patient, result, make.of(patient, "ImagingStudy", "theirs"))
         notified(endpoint, f"ImagingStudy/{make.mark}-theirs")
         assert not [asked for asked in endpoint.asked if asked.path.endswith("-ours")]
 
-    def test_one_that_was_deleted_is_made_again(
+    def test_tasks_are_told_where_orders_are_placed_by_them(
         self, client: FhirClient, hooks: Hooks, endpoint: ScriptedServer
     ) -> None:
-        orders, _ = self.activated(client, hooks)
-        client.delete(orders.reference)
-        assert check_subscriptions(client, hooks)[0].status == "missing"
-        again, studies = ensure_subscriptions(client, hooks)
+        self.activated(subscriptions_of(client, hooks, tasks=True))
+        task = f"Task/{Resources().mark}"
+        client.update(task, {"resourceType": "Task", "id": task[5:], "status": "requested", "intent": "order"})
+        assert notified(endpoint, task).path == f"/hooks/fhir/tasks/{task}"
+
+    def test_one_that_was_deleted_is_made_again(
+        self, client: FhirClient, ours: FhirSubscriptions, endpoint: ScriptedServer
+    ) -> None:
+        orders, _ = self.activated(ours)
+        ours.remove(orders.reference)
+        assert self.look(ours)[0].status == "missing"
+        again, studies = mended(ours)
         assert (again.action, studies.action) == ("created", "none")
-        self.activated(client, hooks)
+        self.activated(ours)
         notified(endpoint, self.order(client))
 
     @pytest.mark.parametrize("status", ["off", "error"])
     def test_one_that_stopped_is_requested_anew(
-        self, client: FhirClient, hooks: Hooks, endpoint: ScriptedServer, status: str
+        self, client: FhirClient, ours: FhirSubscriptions, endpoint: ScriptedServer, status: str
     ) -> None:
-        orders, _ = self.activated(client, hooks)
-        client.update(orders.reference, {**client.read(orders.reference), "status": status})
-        assert check_subscriptions(client, hooks)[0].status == status
-        changed = ensure_subscriptions(client, hooks)[0]
+        orders, _ = self.activated(ours)
+        self.change(client, orders.reference, status=status)
+        assert self.look(ours)[0].status == status
+        changed = mended(ours)[0]
         assert (changed.reference, changed.action) == (orders.reference, "changed")
-        self.activated(client, hooks)
+        self.activated(ours)
         notified(endpoint, self.order(client))
 
-    def test_a_new_token_is_set_without_a_gap(self, client: FhirClient, hooks: Hooks, endpoint: ScriptedServer) -> None:
-        orders, _ = self.activated(client, hooks)
-        rotated = replace(hooks, token="another-long-random-word")
-        assert check_subscriptions(client, rotated)[0].differs == ("channel.header",)
-        changed = ensure_subscriptions(client, rotated)[0]
+    def test_a_new_token_is_set_without_a_gap(
+        self, client: FhirClient, hooks: Hooks, ours: FhirSubscriptions, endpoint: ScriptedServer
+    ) -> None:
+        orders, _ = self.activated(ours)
+        rotated = subscriptions_of(client, replace(hooks, secret="another-long-random-word"))
+        assert self.look(rotated)[0].differs == ("channel.header",)
+        changed = mended(rotated)[0]
         assert (changed.reference, changed.status, changed.differs) == (orders.reference, "active", ())
         with_new_token = lambda: notified(endpoint, self.order(client)).headers["authorization"]  # noqa: E731
-        eventually(with_new_token, lambda header: header == "Bearer another-long-random-word")
+        expected = f"Bearer {token_for('another-long-random-word', 'orders')}"
+        eventually(with_new_token, lambda header: header == expected)
 
-    def test_changed_criteria_are_set_right(self, client: FhirClient, hooks: Hooks) -> None:
-        orders, _ = self.activated(client, hooks)
-        client.update(orders.reference, {**client.read(orders.reference), "criteria": "ServiceRequest?status=active"})
-        assert check_subscriptions(client, hooks)[0].differs == ("criteria",)
-        assert ensure_subscriptions(client, hooks)[0].differs == ()
+    def test_changed_criteria_are_set_right(self, client: FhirClient, ours: FhirSubscriptions) -> None:
+        orders, _ = self.activated(ours)
+        self.change(client, orders.reference, criteria="ServiceRequest?status=active")
+        assert self.look(ours)[0].differs == ("criteria",)
+        assert mended(ours)[0].differs == ()
 
-    def test_doubles_are_removed(self, client: FhirClient, hooks: Hooks) -> None:
-        orders, _ = self.activated(client, hooks)
+    def test_one_whose_payload_was_taken_away_gets_it_back(self, client: FhirClient, ours: FhirSubscriptions) -> None:
+        orders, _ = self.activated(ours)
+        channel = client.read(orders.reference)["channel"]
+        self.change(client, orders.reference, channel={key: channel[key] for key in channel if key != "payload"})
+        assert self.look(ours)[0].differs == ("channel.payload",)
+        assert mended(ours)[0].differs == ()
+
+    @pytest.mark.parametrize("former", ["http://127.0.0.1:9", "http://127.0.0.1:9/somewhere"])
+    def test_one_at_a_former_address_is_moved_while_it_stays_active(
+        self, client: FhirClient, hooks: Hooks, ours: FhirSubscriptions, endpoint: ScriptedServer, former: str
+    ) -> None:
+        before = self.activated(subscriptions_of(client, replace(hooks, public_url=former)))
+        assert [state.differs for state in self.look(ours)] == [("channel.endpoint",)] * 2
+        after = mended(ours)
+        assert [(state.reference, state.status) for state in after] == [(one.reference, "active") for one in before]
+        order = self.order(client)
+        eventually(lambda: notified(endpoint, order), bool)
+        assert ours.look(ours.names).leftovers == ()
+
+    def test_what_is_left_over_is_found_and_removed(self, client: FhirClient, ours: FhirSubscriptions) -> None:
+        active = self.activated(ours)
+        orders = client.read(active[0].reference)
+        mark = Resources().mark
+        client.update(
+            f"Subscription/{mark}",
+            {
+                **orders,
+                "id": mark,
+                "channel": {**orders["channel"], "endpoint": "http://127.0.0.1:9/hooks/fhir/orders"},
+            },
+        )
+        assert ours.look(ours.names).leftovers == (f"Subscription/{mark}",)
+        mended(ours)
+        assert set(ours.ours()) == {state.reference for state in active}
+        assert self.look(ours) == active
+
+    def test_one_of_a_feed_that_we_do_without_now_is_left_over(
+        self, client: FhirClient, hooks: Hooks, ours: FhirSubscriptions
+    ) -> None:
+        with_tasks = self.activated(subscriptions_of(client, hooks, tasks=True))
+        assert ours.look(ours.names).leftovers == (with_tasks[2].reference,)
+
+    def test_those_of_another_bridge_are_left_alone(
+        self, client: FhirClient, hooks: Hooks, ours: FhirSubscriptions
+    ) -> None:
+        others = [
+            subscriptions_of(client, Hooks("http://127.0.0.1:9", "another-word", uuid.uuid4().hex)),
+            subscriptions_of(client, replace(hooks, bridge=uuid.uuid4().hex)),  # the very same address
+        ]
+        theirs = [self.activated(other) for other in others]
+        versions = [self.version(client, state) for states in theirs for state in states]
+        active = self.activated(ours)
+        assert {state.reference for state in active}.isdisjoint({s.reference for states in theirs for s in states})
+        assert [state.foreign for state in active] == [(state.reference,) for state in theirs[1]]
+        mended(ours)
+        assert [self.version(client, state) for states in theirs for state in states] == versions
+        for reference in [reference for other in others for reference in other.ours()]:
+            ours.remove(reference)
+
+    def test_one_made_by_hand_with_our_endpoint_becomes_ours(self, client: FhirClient, ours: FhirSubscriptions) -> None:
+        resource = {key: value for key, value in ours.resources()[0].items() if key != "meta"}
+        by_hand = f"Subscription/{Resources().mark}"
+        client.update(by_hand, {**resource, "id": by_hand.partition("/")[2]})
+        assert self.look(ours)[0].differs == ("meta.tag",)
+        mended(ours)
+        assert (self.look(ours)[0].reference, self.look(ours)[0].differs) == (by_hand, ())
+
+    def test_doubles_are_removed(self, client: FhirClient, ours: FhirSubscriptions) -> None:
+        orders, _ = self.activated(ours)
         double = Resources().mark
         client.update(f"Subscription/{double}", {**client.read(orders.reference), "id": double})
-        assert check_subscriptions(client, hooks)[0].doubled == 1
-        ensure_subscriptions(client, hooks)
-        assert check_subscriptions(client, hooks)[0] == orders
+        assert self.look(ours)[0].doubled == 1
+        assert mended(ours)[0].action == "undoubled"
+        assert self.look(ours)[0] == orders
