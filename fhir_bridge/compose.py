@@ -16,6 +16,7 @@ from fhir_bridge.adapters.sqlite_journal import SqliteJournal, applied_up_to
 from fhir_bridge.intake import IntakePolicy
 from fhir_bridge.sections import Destination, Sender, SenderRule
 from fhir_bridge.senders import SenderRules, Senders
+from fhir_bridge.server_traits import ServerTraits, traits_of
 from fhir_bridge.settings import Settings, listeners_of
 from mappings.authority import Authorities, Authority
 from mappings.hl7v2_order import SenderPolicy
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
     from fhir_bridge.adapters.fhir_client import FhirClient
     from fhir_bridge.adapters.local_predictor import LocalPredictor
     from fhir_bridge.adapters.mllp_destination import MllpDestination
+    from fhir_bridge.adapters.smart_keys import SmartKeys
     from fhir_bridge.adapters.sql_database import SqlDatabase
     from fhir_bridge.adapters.sql_store import SqlStore
     from fhir_bridge.adapters.sqlite_queue import SqliteQueue
+    from fhir_bridge.changes import ChangeFeed
     from fhir_bridge.deid.pseudonym import ProjectKeys
     from fhir_bridge.deid.vault import Vault
     from fhir_bridge.flow import Kit
@@ -108,19 +111,22 @@ class Parts:
     @cached_property
     def fhir(self) -> FhirClient | None:
         """None where no server is configured."""
-        from fhir_bridge.adapters.fhir_client import FhirClient
-        from fhir_bridge.adapters.fhir_transport import Credentials, Limits
+        from fhir_bridge.fhir_parts import client_of
 
         fhir = self.settings.fhir
-        if not fhir.base_url:
-            return None
-        credentials = Credentials(
-            username=fhir.username if fhir.auth == "basic" else "",
-            password=fhir.password.get_secret_value() if fhir.auth == "basic" else "",
-            token=fhir.token.get_secret_value() if fhir.auth == "bearer" else "",
-        )
-        limits = Limits(timeout_seconds=fhir.timeout_seconds, deadline_seconds=fhir.deadline_seconds)
-        return FhirClient(fhir.base_url, credentials, verify=str(fhir.ca_file) if fhir.ca_file else True, limits=limits)
+        return client_of(fhir, self.traits, self.smart_keys) if fhir.base_url else None
+
+    @cached_property
+    def traits(self) -> ServerTraits:
+        """What the FHIR server can do, by its profile and what the settings know better."""
+        fhir = self.settings.fhir
+        return traits_of(fhir.profile, fhir.server.model_dump(exclude_none=True))
+
+    @cached_property
+    def smart_keys(self) -> SmartKeys:
+        from fhir_bridge.adapters.smart_keys import SmartKeys
+
+        return SmartKeys(self.data_dir / "secrets" / "smart")
 
     @cached_property
     def record(self) -> ClinicalRecord:
@@ -130,11 +136,18 @@ class Parts:
         return FhirServerRecord(self.fhir) if self.fhir else NoFhirServer()
 
     @cached_property
+    def changes(self) -> ChangeFeed | None:
+        """None where no FHIR server is configured."""
+        from fhir_bridge.adapters.fhir_changes import FhirChanges
+
+        return FhirChanges(self.fhir, self.traits) if self.fhir else None
+
+    @cached_property
     def deliveries(self) -> tuple[ReportDelivery, ...]:
         """The FHIR server, then every destination of results by HL7 v2."""
         from fhir_bridge.adapters.fhir_delivery import FhirDelivery
         from fhir_bridge.adapters.hl7_delivery import Hl7Delivery
-        from mappings.fhir_report import Publisher
+        from mappings.fhir_publisher import Publisher
 
         fhir = self.settings.fhir
         publisher = Publisher(fhir.organization_name, Identifier(fhir.organization_value, fhir.organization_system))

@@ -13,7 +13,7 @@ import structlog
 FIELDS = frozenset(
     {
         "attempts", "code", "count", "destination", "disposition", "error_id", "error_type", "event", "frames", "guard",
-        "http", "job", "kind", "listener", "logger", "message", "method", "mllp", "model", "notification", "peer", "reason",
+        "http", "job", "kind", "listener", "logger", "message", "method", "mllp", "model", "notification", "peer", "reason", "request",
         "resource_type", "seconds", "signal", "stage", "status", "subscription", "version", "where", "worker",
     }
 )  # fmt: skip

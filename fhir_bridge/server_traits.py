@@ -1,7 +1,8 @@
 """What a FHIR server can do: one value, asked by whoever writes or searches. Profiles are measured (HAPI, sekmet) or from documentation."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +42,8 @@ PROFILES: Mapping[str, ServerTraits] = {
     "azure": ServerTraits(hooks=False, page_size=100),
     "google": ServerTraits(hooks=False, page_size=100, sorts_by_change=True),
 }
+
+
+def traits_of(profile: str, overrides: Mapping[str, Any]) -> ServerTraits:
+    """The profile of this name, with what is known better: `overrides` by the names of the traits."""
+    return replace(PROFILES[profile], **overrides)

@@ -1,18 +1,22 @@
 """The verbs of a FHIR R4 server that we use: read, search page by page, transaction, conditional create, update, delete (R4 §3.1.0, §3.1.1)."""
 
 import re
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
-from fhir_bridge.adapters.fhir_transport import Answer, Call, Credentials, Limits, Timing, Transport
-from fhir_bridge.errors import Refused, Unavailable
+from fhir_bridge.adapters.fhir_answer import has_errors
+from fhir_bridge.adapters.fhir_capability import Capabilities, CapabilityCache, capabilities_of
+from fhir_bridge.adapters.fhir_credentials import NOBODY, Credentials
+from fhir_bridge.adapters.fhir_session import Session, Tls
+from fhir_bridge.adapters.fhir_transport import Answer, Call, Limits, Timing, Transport
+from fhir_bridge.errors import Refused, Unavailable, Uncertain
 from fhir_bridge.study import Resource
 
-PAGE_SIZE = 50  # HAPI's largest
+MAX_PAGES = 2000  # of one search: a server that never comes to an end must not keep us for ever
 _REFERENCE = re.compile(r"(?:^|/)([A-Z][A-Za-z]{1,63}/[A-Za-z0-9\-.]{1,64})(?:/_history/[^/]*)?$")
 _NO_CACHE = {"Cache-Control": "no-cache"}  # HAPI otherwise repeats an equal search, an empty one too, for a minute
 _TOKEN_SEPARATORS = str.maketrans({character: f"\\{character}" for character in "\\$,|"})
@@ -34,23 +38,28 @@ def token(value: str, system: str = "") -> str:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a search or of a history. `date`: its Date header, seconds since 1970 by the server's clock."""
+    """One page of a search or of a history. `date`: its Date header, by the server's clock."""
 
     bundle: Resource = field(repr=False)
-    date: float | None = None
+    date: datetime | None = None
 
 
 class FhirClient:
-    """One FHIR server. Threads may share it. Errors: see `Transport`; besides, Unavailable `fhir.foreign-page`, `fhir.page-expired`."""
+    """One FHIR server. Threads may share it; `page_size` is the `_count` that we ask for at most.
+
+    Errors: see `Transport`; besides, Unavailable `fhir.foreign-page`, `fhir.page-expired`, `fhir.pages-endless`, and Refused
+    `fhir.certificate-unusable` where the files of `tls` are so.
+    """
 
     def __init__(
         self,
         base_url: str,
-        credentials: Credentials | None = None,
+        credentials: Credentials = NOBODY,
         *,
-        verify: bool | str = True,
+        tls: Tls | None = None,
         limits: Limits | None = None,
         timing: Timing | None = None,
+        page_size: int = 50,
     ) -> None:
         parts = urlsplit(base_url)
         if (
@@ -62,9 +71,10 @@ class FhirClient:
         ):
             raise ValueError("a FHIR base URL is http(s)://host[:port]/path, without credentials or query")
         self.base_url = base_url.rstrip("/")
-        self._transport = Transport(credentials or Credentials(), verify, limits or Limits(), timing or Timing())
-        self._search_parameters: Mapping[str, frozenset[str]] | None = None
-        self._lock = threading.Lock()
+        timing = timing or Timing()
+        self._transport = Transport(Session(tls, timing.monotonic), credentials, limits or Limits(), timing)
+        self._page_size = page_size
+        self._capabilities = CapabilityCache(self._statement, timing.monotonic)
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -92,7 +102,7 @@ class FhirClient:
     def search(self, resource_type: str, params: Params, *, limit: int, no_cache: bool = True) -> tuple[Resource, ...]:
         """The matches, at most `limit`, without repetitions; every page but none of its included or outcome entries."""
         found: dict[str, Resource] = {}
-        for page in self._pages(resource_type, (*params, ("_count", str(min(PAGE_SIZE, limit)))), no_cache):
+        for page in self._pages(resource_type, (*params, ("_count", str(min(self._page_size, limit)))), no_cache):
             for resource in _matches(page, resource_type):
                 found[resource["id"]] = resource
                 if len(found) == limit:
@@ -101,37 +111,57 @@ class FhirClient:
 
     def transaction(self, bundle: Resource) -> Resource:
         """Post a transaction Bundle; the server's transaction-response. Uncertain where it may have been done."""
-        return _present(self._call("POST", "", body=bundle), "POST Bundle")
+        answer = self._call("POST", "", body=bundle).resource
+        if answer is None or answer["resourceType"] != "Bundle" or answer.get("type") != "transaction-response":
+            raise Uncertain(
+                "fhir.not-fhir", "POST Bundle", "the answer is no transaction-response: it may have been done"
+            )
+        return answer
 
     def create_unless(self, resource: Resource, condition: str) -> Resource:
         """Conditional create (R4 §3.1.0.8.1): the new resource, or the one that `condition`, a search, finds already."""
         kind = resource["resourceType"]
         headers = {"If-None-Exist": condition, "Prefer": "return=representation"}
-        return _present(self._call("POST", kind, body=resource, headers=headers), f"POST {kind}")
+        return self._written(self._call("POST", kind, body=resource, headers=headers), kind, "")
 
-    def update(self, reference: str, resource: Resource) -> Resource:
-        """PUT by id; the resource as kept."""
-        answer = self._call("PUT", reference, body=resource, headers={"Prefer": "return=representation"})
-        return _present(answer, f"PUT {resource['resourceType']}")
+    def update(self, reference: str, resource: Resource, *, if_match: str = "") -> Resource:
+        """PUT by id; the resource as kept. `if_match` is the version that it may change (`W/"2"`), else Conflict."""
+        guard = {"If-Match": if_match} if if_match else {}
+        headers = {"Prefer": "return=representation", **guard}
+        answer = self._call("PUT", reference, body=resource, headers=headers)
+        return self._written(answer, resource["resourceType"], reference)
 
     def delete(self, reference: str) -> None:
         """DELETE by id."""
         self._call("DELETE", reference)
 
     def search_parameters(self) -> Mapping[str, frozenset[str]]:
-        """Resource type -> search parameters, as the CapabilityStatement says (R4 §5.2). Asked once."""
-        with self._lock:
-            if self._search_parameters is None:
-                statement = _present(self._call("GET", "metadata"), "GET metadata")
-                self._search_parameters = _search_parameters(statement)
-            return self._search_parameters
+        """Resource type -> search parameters, as the CapabilityStatement says; asked once an hour (`fhir_capability`)."""
+        return self.capabilities().search_parameters
+
+    def capabilities(self) -> Capabilities:
+        """The CapabilityStatement, asked once an hour; what R4 defines where the server does not say."""
+        return self._capabilities.current()
 
     def ping(self) -> None:
         """Asks for `/metadata` now, once, whatever it answered before. Raises as the others do."""
-        _present(
-            self._transport.exchange(Call("GET", f"{self.base_url}/metadata", "GET metadata", max_attempts=1)),
-            "GET metadata",
-        )
+        call = Call("GET", f"{self.base_url}/metadata", "GET metadata", max_attempts=1, past_circuit=True)
+        capabilities_of(_present(self._transport.exchange(call), "GET metadata"))
+
+    def _statement(self) -> Resource:
+        return _present(self._call("GET", "metadata", headers=_NO_CACHE), "GET metadata")
+
+    def _written(self, answer: Answer, kind: str, reference: str) -> Resource:
+        """What the server keeps. Of one that does not honour `Prefer` it is read (R4 §3.1.0.1.9: a client SHALL NOT count on it)."""
+        kept = answer.resource
+        if kept is None or kept["resourceType"] == "OperationOutcome":
+            reference = reference or literal(answer.location)
+            kept = self.read(reference) if reference else None
+        if kept is None or kept["resourceType"] != kind:
+            raise Uncertain(
+                "fhir.not-fhir", f"write {kind}", "the answer is not what was written: it may have been done"
+            )
+        return kept
 
     def _call(
         self,
@@ -147,31 +177,34 @@ class FhirClient:
         return self._transport.exchange(Call(method, url, where, params, body, headers or {}))
 
     def _pages(self, resource_type: str, params: Params, no_cache: bool) -> Iterator[Resource]:
-        return (page.bundle for page in self.pages(resource_type, params, no_cache=no_cache))
+        return (page.bundle for page in self.pages(resource_type, params, no_cache=no_cache, limit=MAX_PAGES))
 
-    def pages(self, path: str, params: Params, *, no_cache: bool = True) -> Iterator[Page]:
-        """A search of `Type`, or `Type/_history`, page by page to the end; none is kept."""
-        where = f"GET {path.partition('/')[0]}"
-        answer = self._call("GET", path, params=params, headers=_NO_CACHE if no_cache else {})
+    def pages(self, path: str, params: Params, *, no_cache: bool = True, limit: int | None = None) -> Iterator[Page]:
+        """A search of `Type`, or `Type/_history`, page by page to the end (at most `limit` pages); none of them is kept."""
+        where, headers = f"GET {path.partition('/')[0]}", _NO_CACHE if no_cache else {}
+        answer = self._call("GET", path, params=params, headers=headers)
         seen: set[str] = set()
         while True:
-            page = _bundle(answer, where)
-            yield Page(page, answer.date)
-            link = _next_link(page)
+            page = Page(_bundle(answer, where), answer.date)
+            yield page
+            link = _next_link(page.bundle)
             if not link:
                 return
             url = self._own(link, where)
             if url in seen:
                 raise _not_fhir(where, "the pages of the search go round in a circle")
             seen.add(url)
-            try:
-                answer = self._transport.exchange(Call("GET", url, where))
-            except Refused as refusal:
-                if refusal.code != "fhir.not-found":
-                    raise
-                raise Unavailable(
-                    "fhir.page-expired", where, "the server forgot the search between two pages"
-                ) from None
+            if len(seen) == limit:
+                raise Unavailable("fhir.pages-endless", where, f"the search did not end within {limit} pages")
+            answer = self._page(url, where, headers)
+
+    def _page(self, url: str, where: str, headers: Mapping[str, str]) -> Answer:
+        try:
+            return self._transport.exchange(Call("GET", url, where, headers=headers))
+        except Refused as refusal:
+            if refusal.code != "fhir.not-found":
+                raise
+            raise Unavailable("fhir.page-expired", where, "the server forgot the search between two pages") from None
 
     def _own(self, link: str, where: str) -> str:
         """The next page under the configured base, credentials go nowhere else. Behind a proxy only scheme and port may differ."""
@@ -207,18 +240,28 @@ def _bundle(answer: Answer, where: str) -> Resource:
 
 
 def _matches(page: Resource, resource_type: str) -> list[Resource]:
-    """Entries without a search mode are matches: it is optional (R4 §3.1.1.5)."""
+    """Entries without a search mode are matches: it is optional (R4 §3.1.1.5). An error inside makes the whole answer none."""
+    found = []
     try:
-        return [
-            entry["resource"]
-            for entry in page.get("entry", ())
-            if entry.get("resource")
-            and entry.get("search", {}).get("mode", "match") == "match"
-            and entry["resource"]["resourceType"] == resource_type
-            and entry["resource"]["id"]
-        ]
+        for entry in page.get("entry", ()):
+            resource, mode = entry.get("resource"), entry.get("search", {}).get("mode", "")
+            if not resource:
+                continue
+            if has_errors(resource):
+                raise Unavailable("fhir.error-inside", f"GET {resource_type}", "the search Bundle says that it failed")
+            if resource["resourceType"] == resource_type and mode in ("match", ""):
+                found.append(_with_id(resource))
+            elif mode == "match":
+                raise _not_fhir(f"GET {resource_type}", "a match of the search is of another type")
     except (AttributeError, KeyError, TypeError):
         raise _not_fhir(f"GET {resource_type}", "the entries of the search Bundle are malformed") from None
+    return found
+
+
+def _with_id(resource: Resource) -> Resource:
+    if not resource["id"]:
+        raise KeyError("id")
+    return resource
 
 
 def _next_link(page: Resource) -> str:
@@ -226,14 +269,3 @@ def _next_link(page: Resource) -> str:
         return next((str(link["url"]) for link in page.get("link", ()) if link["relation"] == "next"), "")
     except (KeyError, TypeError):
         raise _not_fhir("GET Bundle", "the links of the search Bundle are malformed") from None
-
-
-def _search_parameters(statement: Resource) -> dict[str, frozenset[str]]:
-    try:
-        return {
-            resource["type"]: frozenset(parameter["name"] for parameter in resource.get("searchParam", ()))
-            for rest in statement.get("rest", ())
-            for resource in rest.get("resource", ())
-        }
-    except (AttributeError, KeyError, TypeError):
-        raise _not_fhir("GET metadata", "the CapabilityStatement is malformed") from None

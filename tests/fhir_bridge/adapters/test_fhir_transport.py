@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from fhir_bridge.adapters.fhir_client import FhirClient
-from fhir_bridge.adapters.fhir_transport import Conflict, Credentials, Limits
+from fhir_bridge.adapters.fhir_credentials import NOBODY, Credentials, basic, bearer
+from fhir_bridge.adapters.fhir_transport import Conflict, Limits
 from fhir_bridge.errors import BridgeError, Refused, Unavailable, Uncertain
 from tests.support.scripted_http import Scripted, ScriptedServer, fhir
 from tests.support.waiting_time import WALL, WaitingTime
@@ -39,10 +40,10 @@ def test_a_read_asks_for_fhir_json_past_the_cache(serve: Serve, servers: list[Sc
 @pytest.mark.parametrize(
     ("credentials", "header"),
     [
-        (Credentials(), None),
-        (Credentials(token="secret"), "Bearer secret"),
-        (Credentials("Aladdin", "open sesame"), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),  # RFC 7617 §2
-        (Credentials("test", "123\u00a3"), "Basic dGVzdDoxMjPCow=="),  # RFC 7617 §2.1
+        (NOBODY, None),
+        (bearer("secret"), "Bearer secret"),
+        (basic("Aladdin", "open sesame"), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),  # RFC 7617 §2
+        (basic("test", "123\u00a3"), "Basic dGVzdDoxMjPCow=="),  # RFC 7617 §2.1
     ],
 )
 def test_credentials_go_out_as_configured(
