@@ -17,12 +17,16 @@ SERVICE_SECTION = "http://terminology.hl7.org/CodeSystem/v2-0074"
 CODING_SYSTEM = "http://terminology.hl7.org/CodeSystem/v2-0396"
 REQUEST_PRIORITY = "http://hl7.org/fhir/request-priority"
 REQUEST_STATUS = "http://hl7.org/fhir/request-status"
+TASK_STATUS = "http://hl7.org/fhir/task-status"
+SERVICE_CATEGORY = "http://terminology.hl7.org/CodeSystem/service-category"
 GENDER = "http://hl7.org/fhir/administrative-gender"
 INTERPRETATION = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"
 OBSERVATION_CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
 DATA_ABSENT_REASON = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 OBSERVATION_VALUE = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue"  # AIAST
 PROVENANCE_AGENT = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
+DOCUMENT_COMPLETION = "http://terminology.hl7.org/CodeSystem/v3-DocumentCompletion"
+DATA_OPERATION = "http://terminology.hl7.org/CodeSystem/v3-DataOperation"
 ACT_CODE = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
 PARTICIPATION = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType"
 MARITAL_STATUS_V3 = "http://terminology.hl7.org/CodeSystem/v3-MaritalStatus"
@@ -99,6 +103,14 @@ CODE_SHAPES: Mapping[str, re.Pattern[str]] = {
     UCUM: re.compile(r"[!-~]+"),
 }
 """What a code of a system looks like; other systems: any token without blanks at its ends."""
+
+
+_DICOM_UID = re.compile(r"[0-9]+(\.[0-9]+)+")
+
+
+def is_dicom_uid(uid: str) -> bool:
+    """Whether it can be a DICOM UID (PS3.5 §9.1); zeros before a component's number are taken."""
+    return len(uid) <= 64 and bool(_DICOM_UID.fullmatch(uid))
 
 
 def has_valid_shape(code: str, system: str) -> bool:

@@ -19,6 +19,7 @@ _NEEDS_NO_PERCENT = re.compile(r"[A-Za-z0-9\-._~]*")
 _VARIANT = {f"{digit:x}": f"{digit & 3 | 8:x}" for digit in range(16)}  # RFC 4122 §4.1.1: the two first bits are 10
 _URL_NAMESPACE = NAMESPACE_URL.bytes
 _REFERENCE = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}")
+_LITERAL = re.compile(r"(?:^|/)([A-Z][A-Za-z]{1,63}/[A-Za-z0-9\-.]{1,64})(?:/_history/[^/]*)?$")
 
 
 def coding(code: Code) -> Json:
@@ -57,6 +58,12 @@ def dicom_uid(uid: str) -> Json:
 def is_relative_reference(text: str) -> bool:
     """`Type/id`. HAPI refuses absolute references, its own base included."""
     return _REFERENCE.fullmatch(text) is not None
+
+
+def local_reference(text: str) -> str:
+    """`Type/id` of a literal reference, be it relative, absolute or versioned (R4 §2.3.0.1); empty for any other."""
+    found = _LITERAL.search(text)
+    return found[1] if found else ""
 
 
 def instant(time: datetime) -> str:

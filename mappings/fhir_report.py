@@ -1,4 +1,5 @@
-"""A Report as one FHIR R4 transaction: DiagnosticReport, Observations, Device, Provenance, and ImagingStudy where the server has none.
+"""A Report as one FHIR R4 transaction: DiagnosticReport, Observations, Device, Provenance, ImagingStudy where the server has none, and
+a Communication where the site wants one.
 
 Everything is found again by our identifiers and holds no time but the report's own: the same report makes the same bytes, and a
 repeated delivery changes nothing on the server (a conditional PUT of equal content makes no version on HAPI). A ServiceRequest is
@@ -6,14 +7,13 @@ never written: that would place an order.
 """
 
 import base64
-import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from mappings import code_system
 from mappings.code import Code
 from mappings.code_table import load
+from mappings.fhir_edition import pdf_digest
 from mappings.fhir_elements import (
     Json,
     business_identifier,
@@ -27,41 +27,17 @@ from mappings.fhir_elements import (
     is_relative_reference,
     without_empty,
 )
+from mappings.fhir_notice import communication_entry
 from mappings.fhir_observations import ObservationLinks, ai_meta, observations_of, own_meta
-from mappings.finding import ModelStatement, Report, ReportOutcome
+from mappings.fhir_provenance import provenance_entry
+from mappings.fhir_publisher import Publisher
+from mappings.finding import PEOPLE, SIGNED, ModelStatement, Report, ReportOutcome
 from mappings.narrative import narrative_of
-from mappings.order import Identifier
-from mappings.pdf_report import pdf_of
+from mappings.pdf_report import TITLE, pdf_of
 from mappings.refusal import MappingRefused
 
-_JOB = re.compile(r"[A-Za-z0-9\-.]{1,60}")
+_JOB = re.compile(r"[A-Za-z0-9\-.]{1,43}")  # with what else stands in a Provenance's id: 64 at most
 _BASED_ON = ("PLAC", "ACSN", "FILL")  # which identifier names the order, where the server has no ServiceRequest
-_PDF_TITLE = "Imaging AI result (preliminary)"
-
-
-@dataclass(frozen=True, slots=True)
-class Publisher:
-    """Who publishes: the Organization that answers for the results, and the identifier systems under which we know our resources.
-
-    `ai_label` puts the security label AIAST on what the AI asserts. It is younger than R4: HAPI stores it, but its `$validate` and a
-    server that checks codes on writing call it unknown.
-    """
-
-    organization_name: str
-    organization_identifier: Identifier
-    job_system: str = "urn:fhir-bridge:job"
-    observation_system: str = "urn:fhir-bridge:observation"
-    model_system: str = "urn:fhir-bridge:model"
-    digest_system: str = "urn:fhir-bridge:sha-256"
-    ai_label: bool = True
-
-    def reference(self) -> Json:
-        """The Organization by identifier and name: it need not exist on the server."""
-        return {
-            "type": "Organization",
-            "identifier": business_identifier(self.organization_identifier),
-            "display": self.organization_name,
-        }
 
 
 def bundle_of(report: Report, publisher: Publisher) -> Json:
@@ -89,7 +65,12 @@ def bundle_of(report: Report, publisher: Publisher) -> Json:
     diagnostic_report = _diagnostic_report(report, publisher, study, results)
     entries += observations
     entries.append(_updated("DiagnosticReport", publisher.job_system, report.job, diagnostic_report))
-    entries.append(_provenance_entry(report, publisher, device, study, [entries[-1]["fullUrl"], *results]))
+    about = entries[-1]["fullUrl"]
+    sources = [*_based_on(report), {"reference": study}]
+    targets = [about, *results]
+    entries.append(provenance_entry(report, publisher, device=device, targets=targets, sources=sources))
+    if publisher.communications and report.requester:
+        entries.append(communication_entry(report, publisher, about))
     return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
 
 
@@ -97,13 +78,15 @@ def _check(report: Report) -> None:
     if not _JOB.fullmatch(report.job):
         raise MappingRefused("report.job-malformed", "Report.job", "must serve as a FHIR id: letters, digits, - and .")
     for name, reference, needed in (
-        ("patient", report.patient, "Patient/"),
-        ("service_request", report.service_request, "ServiceRequest/"),
-        ("imaging_study", report.imaging_study, "ImagingStudy/"),
+        ("patient", report.patient, ("Patient/",)),
+        ("service_request", report.service_request, ("ServiceRequest/",)),
+        ("imaging_study", report.imaging_study, ("ImagingStudy/",)),
+        ("encounter", report.encounter, ("Encounter/",)),
+        ("decision", report.decision.by if report.decision else "", PEOPLE),
     ):
         optional = name != "patient"
         if (reference or not optional) and not (is_relative_reference(reference) and reference.startswith(needed)):
-            raise MappingRefused("report.reference-malformed", f"Report.{name}", f"expected {needed}id")
+            raise MappingRefused("report.reference-malformed", f"Report.{name}", f"expected {needed[0]}id")
     if not report.imaging_study and not report.study_instance_uid:
         raise MappingRefused("report.study-missing", "Report.study_instance_uid", "a result is of a study")
     if report.issued.tzinfo is None:
@@ -183,7 +166,10 @@ def _based_on(report: Report) -> list[Json]:
 
 
 def _diagnostic_report(report: Report, publisher: Publisher, study: str, results: Sequence[str]) -> Json:
-    """DiagnosticReport (R4 §10.3; IHE RAD.IMR). `preliminary`, since no person has signed it; `performer` may be no Device."""
+    """DiagnosticReport (R4 §10.3; IHE RAD.IMR). `preliminary` until a person signs it, who is its interpreter; `performer` may be no Device.
+
+    The shape of IMR's profile is whole once it is signed and the server knows the order and when the images were taken.
+    """
     conclusions = {f.conclusion: None for f in report.findings if f.conclusion}  # in their order, each once
     if report.outcome is ReportOutcome.NOT_ANALYSED:
         conclusions = {}
@@ -193,7 +179,7 @@ def _diagnostic_report(report: Report, publisher: Publisher, study: str, results
             ("meta", ai_meta(label=publisher.ai_label)),
             ("identifier", [identifier(publisher.job_system, report.job)]),
             ("basedOn", _based_on(report)),
-            ("status", "preliminary"),
+            ("status", report.status),
             (
                 "category",
                 [
@@ -203,8 +189,14 @@ def _diagnostic_report(report: Report, publisher: Publisher, study: str, results
             ),
             ("code", _report_code(report)),
             ("subject", {"reference": report.patient}),
+            ("encounter", {"reference": report.encounter} if report.encounter else {}),
+            ("effectiveDateTime", report.started),
             ("issued", instant(report.issued)),
             ("performer", [publisher.reference()]),
+            (
+                "resultsInterpreter",
+                [{"reference": report.decision.by}] if report.decision and report.status in SIGNED else [],
+            ),
             ("result", [{"reference": url} for url in results]),
             ("imagingStudy", [{"reference": study}]),
             ("conclusion", narrative_of(report).conclusion()),
@@ -228,47 +220,12 @@ def _report_code(report: Report) -> Json:
 
 def _presented_form(report: Report) -> Json:
     pdf = pdf_of(report)
-    digest = hashlib.sha1(pdf, usedforsecurity=False).digest()  # Attachment.hash is SHA-1 in R4 (§2.24.0.7)
     return {
         "contentType": "application/pdf",
         "language": "en",
         "data": base64.b64encode(pdf).decode("ascii"),
         "size": len(pdf),
-        "hash": base64.b64encode(digest).decode("ascii"),
-        "title": _PDF_TITLE,
+        "hash": pdf_digest(pdf),
+        "title": f"{TITLE} ({report.status})",
         "creation": instant(report.issued),
-    }
-
-
-def _provenance_entry(report: Report, publisher: Publisher, device: str, study: str, targets: Sequence[str]) -> Json:
-    """Who made it from what. By a client id: a Provenance made by POST would be doubled by each repetition."""
-    who = {"reference": device} if device else publisher.reference()
-    digests = [{"identifier": identifier(publisher.digest_system, digest)} for digest in report.input_digests]
-    images = [{"identifier": dicom_uid(uid)} for uid in report.instance_uids]
-    sources = [*_based_on(report), {"reference": study}, *images, *digests]
-    provenance = without_empty(
-        (
-            ("resourceType", "Provenance"),
-            ("id", f"ai-{report.job}"),
-            ("meta", own_meta()),
-            ("target", [{"reference": url} for url in targets]),
-            ("recorded", instant(report.issued)),
-            (
-                "agent",
-                [
-                    {
-                        "type": concept(Code("author", code_system.PROVENANCE_AGENT, "Author")),
-                        "who": who,
-                        **({"onBehalfOf": publisher.reference()} if device else {}),
-                    }
-                ],
-            ),
-            ("entity", [{"role": "source", "what": what} for what in sources]),
-        )
-    )
-    request = {"method": "PUT", "url": f"Provenance/ai-{report.job}"}
-    return {
-        "fullUrl": full_url("Provenance", publisher.job_system, report.job),
-        "resource": provenance,
-        "request": request,
     }

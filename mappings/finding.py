@@ -17,6 +17,51 @@ class ReportOutcome(StrEnum):
     NOT_ANALYSED = "not-analysed"
 
 
+class ReportStatus(StrEnum):
+    """How far a report is in its life (R4 DiagnosticReportStatus). Only a person moves it on from preliminary."""
+
+    PRELIMINARY = "preliminary"
+    FINAL = "final"
+    AMENDED = "amended"  # changed after it was final
+    CORRECTED = "corrected"  # after it was final, an error in it
+    RETRACTED = "entered-in-error"
+
+
+PEOPLE = ("Practitioner/", "PractitionerRole/")  # who can sign: how the reference to them begins
+SIGNED = (ReportStatus.FINAL, ReportStatus.AMENDED, ReportStatus.CORRECTED)
+
+
+class RetractionReason(StrEnum):
+    """Why a person takes a report back."""
+
+    WRONG_PATIENT = "wrong-patient"
+    WRONG_STUDY = "wrong-study"
+    MODEL_ERROR = "model-error"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a person made of a report: signed it, or took it back. `by` is `Practitioner/12` or `PractitionerRole/12`."""
+
+    status: ReportStatus
+    by: str
+    at: datetime
+    reason: str = ""  # a RetractionReason
+
+
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """A version of the report that went out before: by this a server's is known as ours, and not as another's since.
+
+    `mark` is that of its time and words, see `mappings.fhir_edition`.
+    """
+
+    status: str
+    issued: datetime
+    mark: str
+
+
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """A measured quantity. `unit` is a UCUM code."""
@@ -80,3 +125,22 @@ class Report:
     explanation_method: str = ""
     imaging_study: str = ""  # "ImagingStudy/7", or empty: then our own is created unless the server has one by then
     patient_identity: PatientIdentity = field(default=PatientIdentity(), repr=False)  # as the order's sender wrote it
+    encounter: str = ""  # "Encounter/4", as the order on the FHIR server says
+    started: str = ""  # when the images were taken, as the FHIR server says it (R4 dateTime)
+    requester: str = ""  # who ordered it, as the order on the FHIR server says
+    task: str = ""  # "Task/5" that placed the order
+    decision: Decision | None = None  # none: preliminary
+    earlier: tuple[Edition, ...] = ()  # that a person's decision, or a run after it, takes the place of
+
+    @property
+    def status(self) -> ReportStatus:
+        return self.decision.status if self.decision else ReportStatus.PRELIMINARY
+
+    @property
+    def is_retracted(self) -> bool:
+        return self.status is ReportStatus.RETRACTED
+
+    @property
+    def act_at(self) -> datetime:
+        """When this edition was made: by the analysis, or by the person's decision."""
+        return self.decision.at if self.decision else self.issued

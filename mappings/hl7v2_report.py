@@ -1,4 +1,4 @@
-"""A Report as an ORU^R01 (HL7 v2.5.1 §7.3.1; v2.3.1 to v2.8 by receiver): the plain result of one order, preliminary, made by software.
+"""A Report as an ORU^R01 (HL7 v2.5.1 §7.3.1; v2.3.1 to v2.8 by receiver): the result of one order, made by software.
 
     MSH  PID  ORC|RE  OBR  NTE...  OBX...        one order, one OBR; NTE and OBX say what the narrative says
 
@@ -17,13 +17,19 @@ from mappings.authority import Authorities
 from mappings.code import Code
 from mappings.code_table import load
 from mappings.fhir_elements import own_code
-from mappings.finding import Finding, Measurement, Report, ReportOutcome
+from mappings.finding import Finding, Measurement, Report, ReportOutcome, ReportStatus
 from mappings.hl7v2_writer import Er7Writer, header, segment
 from mappings.narrative import Narrative, narrative_of, number
 from mappings.order import Identifier
 from mappings.refusal import MappingRefused
 
-PRELIMINARY = "P"  # OBR-25 (table 0123), OBX-11 (table 0085): no person has signed it
+_RESULT_STATUS = {  # OBR-25 (table 0123), OBX-11 (table 0085)
+    ReportStatus.PRELIMINARY: ("P", "P"),  # no person has signed it
+    ReportStatus.FINAL: ("F", "F"),
+    ReportStatus.AMENDED: ("C", "C"),
+    ReportStatus.CORRECTED: ("C", "C"),
+    ReportStatus.RETRACTED: ("C", "W"),  # posted as wrong; table 0123 has no word of its own for that
+}
 _NO_RESULT, _ORDER_DETAIL = "X", "O"  # OBX-11: results cannot be obtained; a detail of the order, no result
 _UNKNOWN_NAME = "^^^^^^U"
 _STUDY = Code("113014", code_system.DCM, "DICOM Study")  # IHE RAD TF-2 §4.7: the Study Instance UID as an OBX
@@ -125,7 +131,7 @@ def _order(report: Report, writer: Er7Writer) -> str:
         18: writer.exact(accession.value) if accession else "",
         22: issued,
         24: writer.exact(report.modality),
-        25: PRELIMINARY,
+        25: _RESULT_STATUS[report.status][0],
     }
     return segment("ORC", {1: "RE", **numbers}) + segment("OBR", request)
 
@@ -144,7 +150,7 @@ def _procedure(report: Report) -> Code:
 
 
 def _notes(report: Report, writer: Er7Writer) -> Iterator[str]:
-    """NTE below the OBR: that it is preliminary and made by software, by which model, and its limits."""
+    """NTE below the OBR: whether a person signed it, that software made it, which model, and its limits."""
     narrative = narrative_of(report)
     for position, line in enumerate((narrative.status, *narrative.limits), start=1):
         yield segment("NTE", {1: str(position), 2: "L", 3: writer.words(line)})
@@ -163,7 +169,11 @@ Fields = dict[int, str]
 
 def _common(report: Report, receiver: Receiver, writer: Er7Writer) -> Fields:
     """What every result has: status, time, method, and from v2.4 on the device that made it and when."""
-    fields = {11: PRELIMINARY, 14: writer.time(report.issued), 17: writer.coded(own_code("ai-image-analysis"))}
+    fields = {
+        11: _RESULT_STATUS[report.status][1],
+        14: writer.time(report.issued),
+        17: writer.coded(own_code("ai-image-analysis")),
+    }
     if report.model and writer.at_least("2.4"):
         device = Identifier(f"{report.model.name}/{report.model.version}", namespace=receiver.sending_application)
         fields |= {18: writer.entity(device), 19: writer.time(report.issued)}
@@ -176,12 +186,16 @@ def _coded_results(report: Report, common: Fields, writer: Er7Writer) -> Iterato
         yield study | {11: _ORDER_DETAIL}
     if report.outcome is ReportOutcome.NOT_ANALYSED:
         # no value and never a negative finding; the impression says why
-        yield {**common, 2: "TX", 3: writer.coded(own_code("ai-image-analysis")), 4: "1", 11: _NO_RESULT}
+        yield {**common, 2: "TX", 3: writer.coded(own_code("ai-image-analysis")), 4: "1", 11: _nothing(report)}
     else:
         for group, finding in enumerate(report.findings, start=1):
             yield from _finding(finding, str(group), common, writer)
     for measurement in report.measurements:
         yield _measurement(measurement, common, writer)
+
+
+def _nothing(report: Report) -> str:
+    return _RESULT_STATUS[report.status][1] if report.is_retracted else _NO_RESULT
 
 
 def _finding(finding: Finding, group: str, common: Fields, writer: Er7Writer) -> Iterator[Fields]:

@@ -1,6 +1,7 @@
 """A Report in words: findings, impression, recommendations, from `templates/`. Every face of the report says the same words.
 
-The words never say more than was measured, and always that the result is preliminary, made by software, and not for clinical use.
+The words never say more than was measured, and always how far the result is in its life, that software made it, and that it is not for
+clinical use.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from mappings.finding import Finding, Measurement, Report, ReportOutcome
 class Narrative:
     """The parts of a radiology report, each a list of sentences, and what must be known to read them."""
 
-    status: str  # one line: preliminary, AI, not for clinical use
+    status: str  # one line: preliminary or signed, AI, not for clinical use
     findings: tuple[str, ...]
     impression: tuple[str, ...]
     recommendations: tuple[str, ...]
@@ -36,7 +37,12 @@ def narrative_of(report: Report) -> Narrative:
         findings = (*map(_finding, report.findings), *map(_measurement, report.measurements))
         impression = tuple(_impression(finding) for finding in report.findings) or (_say("no_statement"),)
         recommendations = (_say("confirm"),)
-    return Narrative(_say("status"), findings, impression, recommendations, _limits(report))
+    return Narrative(_status(report), findings, impression, recommendations, _limits(report))
+
+
+def _status(report: Report) -> str:
+    reason = {"reason": report.decision.reason} if report.decision and report.is_retracted else {}
+    return _say(f"status_{report.status}", **reason)
 
 
 def number(value: float) -> str:

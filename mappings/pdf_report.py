@@ -17,7 +17,7 @@ from mappings.finding import Report
 from mappings.narrative import narrative_of
 
 _PICTURE_SIDE = 90 * mm
-_TITLE = "Imaging AI result"
+TITLE = "Imaging AI result"
 
 
 def pdf_of(report: Report) -> bytes:
@@ -25,11 +25,12 @@ def pdf_of(report: Report) -> bytes:
     narrative = narrative_of(report)
     styles = getSampleStyleSheet()
     story: list[Flowable] = [
-        Paragraph(_TITLE, styles["Title"]),
+        Paragraph(TITLE, styles["Title"]),
         Paragraph(_text(narrative.status), _boxed(styles["BodyText"])),
         Spacer(1, 4 * mm),
         Paragraph(
-            _text(f"Job {report.job}, issued {report.issued.astimezone(UTC):%Y-%m-%d %H:%M} UTC"), styles["BodyText"]
+            _text(f"Job {report.job}, issued {report.issued.astimezone(UTC):%Y-%m-%d %H:%M} UTC{_signature(report)}"),
+            styles["BodyText"],
         ),
     ]
     for heading, sentences in (
@@ -43,9 +44,17 @@ def pdf_of(report: Report) -> bytes:
             story.append(KeepTogether([Paragraph(heading, styles["Heading2"]), *lines]))
     story += _picture(report, styles["BodyText"])
     buffer = BytesIO()
-    document = SimpleDocTemplate(buffer, pagesize=A4, invariant=1, title=_TITLE, author="fhir-bridge", lang="en")
+    document = SimpleDocTemplate(buffer, pagesize=A4, invariant=1, title=TITLE, author="fhir-bridge", lang="en")
     document.build(story)
     return buffer.getvalue()
+
+
+def _signature(report: Report) -> str:
+    """Who decided, by the server's own reference: no name stands here either."""
+    decision = report.decision
+    if decision is None:
+        return ""
+    return f"; {report.status} by {decision.by}, {decision.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _picture(report: Report, style: ParagraphStyle) -> list[Flowable]:

@@ -60,9 +60,15 @@ def played(bridge: Bridge, orthanc: Orthanc) -> Played:
         report=report,
         observations=observations,
         study=bridge.fhir.read(report["imagingStudy"][0]["reference"]),
-        provenance=bridge.fhir.read(f"Provenance/ai-{job.id}"),
+        provenance=bridge.fhir.read(f"Provenance/ai-{job.id}.{_digits(report)}"),
         device=bridge.fhir.read(observations[0]["device"]["reference"]),
     )
+
+
+def _digits(report: dict[str, Any]) -> str:
+    """Of the time of the report, as HAPI keeps it (UTC, milliseconds): the Provenance of this edition bears them."""
+    issued = datetime.fromisoformat(report["issued"]).astimezone(UTC)
+    return f"{issued:%Y%m%d%H%M%S}{issued.microsecond // 1000:03d}"
 
 
 def codes(concept: dict[str, Any]) -> list[str]:

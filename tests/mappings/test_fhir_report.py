@@ -295,7 +295,7 @@ def test_the_provenance_says_who_made_it_from_what() -> None:
     (agent,) = provenance["agent"]
     sources = [entity["what"] for entity in provenance["entity"]]
 
-    assert provenance["id"] == "ai-job-7f3c"
+    assert provenance["id"] == "ai-job-7f3c.20260115083005123"
     assert [urls[target["reference"]] for target in provenance["target"]] == ["DiagnosticReport"] + ["Observation"] * 4
     assert urls[agent["who"]["reference"]] == "Device"
     assert agent["onBehalfOf"]["display"] == "Test Hospital, Radiology"

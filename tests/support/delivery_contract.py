@@ -14,7 +14,8 @@ from fhir_bridge.adapters.fhir_delivery import FhirDelivery
 from fhir_bridge.adapters.in_memory.delivery import InMemoryDelivery
 from fhir_bridge.errors import Refused
 from fhir_bridge.ports import Receipt, ReportDelivery
-from mappings.fhir_report import Publisher
+from mappings.fhir_provenance import provenance_id
+from mappings.fhir_publisher import Publisher
 from mappings.finding import Report, ReportOutcome
 from mappings.order import Identifier
 from tests.support.hospitals import Resource, Resources, ServerHospital
@@ -74,7 +75,7 @@ class ServerPlace:
                 for o in outputs
             ),
             ("ImagingStudy", ("identifier", token(f"urn:oid:{report.study_instance_uid}", "urn:dicom:uid"))),
-            ("Provenance", ("_id", f"ai-{report.job}")),
+            ("Provenance", ("_id", provenance_id(report))),
             ("ServiceRequest", ("subject", report.patient)),
         ]
         return [found for kind, param in searches for found in self.client.search(kind, (param,), limit=100)]

@@ -86,4 +86,4 @@ class ReportServer:
 
 
 def numbers_of(resource: dict[str, Any]) -> set[str]:
-    return {f"{number['system']}|{number['value']}" for number in resource.get("identifier", ())}
+    return {f"{number.get('system', '')}|{number['value']}" for number in resource.get("identifier", ())}

@@ -7,7 +7,7 @@ from io import BytesIO
 from PIL import Image
 
 from mappings.code import Code
-from mappings.fhir_report import Publisher
+from mappings.fhir_publisher import Publisher
 from mappings.finding import ModelStatement, Report, ReportOutcome
 from mappings.model_findings import findings_of, measurements_of
 from mappings.order import Identifier
