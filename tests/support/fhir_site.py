@@ -11,6 +11,7 @@ from typing import Any
 from fhir_bridge.adapters.sql_database import SqlDatabase
 from fhir_bridge.adapters.sql_store import SqlStore
 from fhir_bridge.compose import SystemClock
+from fhir_bridge.feed import Feed
 from fhir_bridge.job import Job
 from fhir_bridge.practice import patients
 from fhir_bridge.practice.film import wrap
@@ -25,6 +26,7 @@ from tests.support.serve_process import ServeProcess, unlistened_port
 
 JOB_SYSTEM, OBSERVATION_SYSTEM = "urn:fhir-bridge:job", "urn:fhir-bridge:observation"
 SECONDS = 90.0
+_NEVER = datetime.min.replace(tzinfo=UTC)
 ENDED = ("done", "held", "failed", "cancelled")
 QUICK = {
     "study.quiet_seconds": "0.3",
@@ -177,6 +179,19 @@ class Site:
 
     def await_end(self, story: Story, seconds: float = SECONDS) -> Job:
         return self.await_status(story, *ENDED, seconds=seconds)
+
+    def feed(self, name: str) -> Feed:
+        """How we hear of orders, studies or tasks."""
+        return next((feed for feed in self.store.feeds() if feed.name == name), Feed(name))
+
+    def await_asked(self) -> None:
+        """Until the server was asked for everything that changed up to now."""
+        now = datetime.now(UTC)
+        until(
+            lambda: all((self.feed(name).caught_up or _NEVER) > now for name in ("orders", "studies")),
+            "a whole round of asking the server",
+            SECONDS,
+        )
 
     @contextmanager
     def _explained(self, placer: str) -> Iterator[None]:

@@ -1,0 +1,103 @@
+"""Events that are lost for sure, on a real HAPI: what the notifications did not tell is found by asking, and the end is the same."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import requests
+
+from tests.support.fhir_burst import Burst, BurstEnd
+from tests.support.fhir_hospital import RealHospital
+from tests.support.fhir_site import Site, running_site
+from tests.support.processes import until
+
+pytestmark = [pytest.mark.real_parts, pytest.mark.tensorflow]
+
+ORDERS = 20
+SETTINGS = {"fhir.profile": "hapi", "fhir.catch_up_seconds": "3", "fhir.watch_seconds": "15"}
+CHANGED = {"code": {"coding": [{"system": "urn:oid:2.16.840.1.113883.19.8", "code": "XRCHEST2", "display": "Two"}]}}
+
+
+@pytest.fixture(scope="module")
+def site(lasting_hapi: RealHospital, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A bridge that HAPI notifies. The tests kill both."""
+    with running_site(lasting_hapi, tmp_path_factory.mktemp("healing") / "site", SETTINGS) as site:
+        site.process.subscribe()
+        yield site
+
+
+def served(orders: int, called_off: int = 0, never_told: int = 0) -> BurstEnd:
+    """The end that there must be: for each order one job, for each that stands one report. `never_told`: called off unheard, no job."""
+    return BurstEnd(orders, called_off, jobs=orders - never_told, reports=orders - called_off)
+
+
+def test_orders_placed_changed_revoked_and_deleted_while_our_subscriptions_are_gone(site: Site) -> None:
+    burst = Burst(site, "unheard", ORDERS)
+    new, changed, revoked, deleted = (burst.stories[start::4] for start in range(4))
+    burst.admit(films=False)
+    known = [*changed, *revoked, *deleted]
+    burst.place(known)
+    burst.await_jobs(len(known))
+    before = site.feed("orders")
+    gone = without_subscriptions(site)
+    burst.place(new)
+    burst.place(changed, **CHANGED)
+    burst.revoke(revoked)
+    burst.delete(deleted)
+    burst.film(burst.stories)
+    end = burst.await_end()
+    after = site.feed("orders")
+    assert end == served(ORDERS, called_off=len(revoked) + len(deleted))
+    assert after.missed > before.missed
+    until(lambda: set(subscriptions(site).values()) == {"active"}, "our Subscriptions again")
+    assert not gone & subscriptions(site).keys()
+    reports = [report for story in changed for report in site.reports_of(story)]
+    assert [{c["code"] for c in report.resource["code"]["coding"]} >= {"XRCHEST2"} for report in reports] == [True] * 5
+
+
+def test_our_process_killed_amid_the_notifications_of_a_burst(site: Site) -> None:
+    burst = Burst(site, "killed", ORDERS)
+    burst.admit()
+    burst.place(burst.stories)
+    burst.await_jobs(3)
+    site.kill()
+    burst.revoke(burst.stories[-3:])
+    site.start()
+    end = burst.await_end()
+    assert replace(end, jobs=0) == replace(served(ORDERS, called_off=3), jobs=0)
+    assert end.jobs in range(ORDERS - 3, ORDERS + 1)  # of a revoked order that was never heard of there is none
+
+
+def test_the_fhir_server_killed_amid_a_burst(site: Site) -> None:
+    burst = Burst(site, "server-killed", ORDERS)
+    burst.admit()
+    first, second = burst.stories[: ORDERS // 2], burst.stories[ORDERS // 2 :]
+    burst.place(first)
+    burst.await_reports(2)
+    site.hospital.stop()
+    site.hospital.start()
+    burst.place(second)
+    assert burst.await_end() == served(ORDERS)
+
+
+def subscriptions(site: Site) -> dict[str, str]:
+    """Status of each of ours, by reference."""
+    found = site.hospital.all_of("Subscription")
+    ours = [one for one in found if one["channel"].get("endpoint", "").startswith(site.process.url)]
+    return {f"Subscription/{one['id']}": one["status"] for one in ours}
+
+
+def without_subscriptions(site: Site) -> set[str]:
+    """Delete ours, while HAPI may be writing them. What they were."""
+    gone = set(subscriptions(site))
+
+    def deleted(reference: str) -> bool:
+        try:
+            site.hospital.delete(reference)
+        except (AssertionError, requests.RequestException):
+            return False
+        return True
+
+    for reference in gone:
+        until(lambda reference=reference: deleted(reference), "a deleted Subscription")
+    return gone
