@@ -3,10 +3,12 @@
 from collections.abc import Callable, Sequence
 
 from fhir_bridge.adapters.hl7_replies import Replies
+from fhir_bridge.catch_up import CatchUp, Pace
 from fhir_bridge.compose import Parts
 from fhir_bridge.inbox import Inbox
 from fhir_bridge.intake import Intake
 from fhir_bridge.journal import Effect
+from fhir_bridge.roles.subscriptions import watchdog_of
 from fhir_bridge.worker import Retry, Worker
 
 
@@ -17,6 +19,7 @@ class Work:
         settings = parts.settings.worker
         self._predictor = parts.predictor
         self._on_effects = on_effects
+        self._catch_up = _catch_up(parts)
         self._worker = Worker(
             parts.queue,
             parts.kit,
@@ -26,6 +29,7 @@ class Work:
                 "intake": Intake(parts.journal, parts.store, parts.policy, parts.clock, self._applied).apply_next,
                 "inbox": Inbox(parts.store, parts.record, parts.policy, parts.clock).settle_due,
                 "replies": Replies(parts.store, parts.mllp_destinations, parts.clock).send_due,
+                **({"catch-up": self._catch_up.turn, "watchdog": watchdog_of(parts).turn} if self._catch_up else {}),
             },
             lease_seconds=settings.lease_seconds,
         )
@@ -45,4 +49,16 @@ class Work:
 
     def drain(self, seconds: float) -> None:
         """Let running steps end."""
+        if self._catch_up:
+            self._catch_up.stop()
         self._worker.stop(seconds)
+
+
+def _catch_up(parts: Parts) -> CatchUp | None:
+    """None where there is no FHIR server to ask."""
+    if parts.changes is None:
+        return None
+    fhir = parts.settings.fhir
+    feeds = ("orders", "studies", *(("tasks",) if fhir.task_orders else ()))
+    pace = Pace(fhir.catch_up_seconds, fhir.catch_up_overlap_seconds, fhir.first_catch_up_hours, feeds)
+    return CatchUp(parts.store, parts.changes, parts.clock, pace)
