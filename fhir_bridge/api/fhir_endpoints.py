@@ -34,7 +34,8 @@ def hooks(
         raise ValueError("a hook needs a bearer token")
     blueprint = Blueprint("hooks", __name__, url_prefix="/hooks/fhir")
 
-    def hook(subscription: str, resource: str = "") -> Response:
+    def called(hook: str) -> Response:
+        subscription, _, resource = hook.partition("/")
         body = _body(
             request, max_body_bytes
         )  # before anything is answered: what is left unread would be the next request
@@ -47,11 +48,10 @@ def hooks(
         count(call.outcome)
         return _empty(204)
 
-    for rule in ("/<subscription>", "/<subscription>/<path:resource>", "/<subscription>//<path:resource>"):
-        blueprint.add_url_rule(
-            rule, view_func=hook, methods=["POST", "PUT", "DELETE"], provide_automatic_options=False,
-            strict_slashes=False, merge_slashes=False,  # else a redirect, which no server follows
-        )  # fmt: skip
+    blueprint.add_url_rule(
+        "/<path:hook>", view_func=called, methods=["POST", "PUT", "DELETE"], provide_automatic_options=False,
+        strict_slashes=False, merge_slashes=False,  # else a redirect, which no server follows
+    )  # fmt: skip
 
     @blueprint.errorhandler(RequestEntityTooLarge)
     def too_large(_error: RequestEntityTooLarge) -> Response:
