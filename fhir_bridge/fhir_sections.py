@@ -56,6 +56,7 @@ class Fhir(Section):
     ca_file: Path | None = Field(None, description="PEM bundle that signs the server's certificate")
     client_certificate: Path | None = Field(None, description="PEM; ours, where the server asks for one (mTLS)")
     client_key: Path | None = Field(None, description="PEM; default: in the file of the certificate")
+    allow_plaintext: bool = Field(False, description="send credentials off loopback without TLS")
     timeout_seconds: Seconds = 30
     deadline_seconds: Seconds = Field(60, description="one call with all its retries")
     max_answer_mebibytes: float = Field(32, gt=0, description="a larger answer is refused")

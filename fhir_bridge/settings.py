@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -137,11 +138,35 @@ def _check(settings: Settings) -> None:
         problems.append("http.host: off loopback without TLS; set http.behind_tls_proxy=true where a proxy adds it")
     if settings.archive.kind == "dicomweb" and not settings.archive.dicomweb_url:
         problems.append("archive.dicomweb_url: needed with archive.kind=dicomweb")
+    problems += _fhir_problems(settings.fhir)
     for name, destination in settings.destinations.items():
         if destination.host not in LOOPBACK and not (destination.use_tls or destination.allow_plaintext):
             problems.append(f"destinations.{name}.host: off loopback without TLS; set use_tls or allow_plaintext")
     if problems:
         raise SettingsRefused(tuple(problems))
+
+
+def _fhir_problems(fhir: Fhir) -> Iterator[str]:
+    needed = {"basic": ("username", fhir.username), "smart": ("smart.client_id", fhir.smart.client_id),
+              "bearer": ("token", fhir.token.get_secret_value())}  # fmt: skip
+    key, value = needed.get(fhir.auth, ("", "-"))
+    if not value:
+        yield f"fhir.{key}: needed with fhir.auth={fhir.auth}"
+    if fhir.auth == "basic" and ":" in fhir.username:
+        yield "fhir.username: Basic sign-in has no names with a colon"
+    if fhir.auth == "bearer" and not re.fullmatch("[!-~]*", value):
+        yield "fhir.token: it has characters that no header has"
+    if fhir.client_key and not fhir.client_certificate:
+        yield "fhir.client_key: needs fhir.client_certificate"
+    if fhir.auth != "none" and not fhir.allow_plaintext and _is_open(fhir.base_url):
+        yield "fhir.base_url: credentials off loopback without TLS; use https, or set fhir.allow_plaintext"
+    if _is_open(fhir.smart.token_url):
+        yield "fhir.smart.token_url: off loopback without TLS"
+
+
+def _is_open(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "http" and parts.hostname not in LOOPBACK
 
 
 def listeners_of(settings: Settings) -> dict[str, Listener]:

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 
 from fhir_bridge.adapters.fhir_transport import ServerFailed
 from fhir_bridge.errors import BridgeError, Refused, Unavailable
+from fhir_bridge.server_traits import ServerTraits
 from fhir_bridge.study import Resource
 
 KEPT_SECONDS = 3600.0  # a server gets upgraded
 _ASKED_AGAIN_SECONDS = 60.0
 _LASTING = frozenset({"fhir.unauthorized", "fhir.not-fhir", "fhir.error-inside", "fhir.redirect"})
 
+_WRITTEN = ("DiagnosticReport", "Observation", "ImagingStudy", "Device", "Provenance")
 _OF_ALL = frozenset({"_id", "_lastUpdated", "_tag"})
 _R4_SEARCH_PARAMETERS = {  # of the types that we ask for: the search parameters that their pages of R4 define
     "AllergyIntolerance": "clinical-status code date patient",
@@ -42,7 +44,7 @@ class Capabilities:
 
     search_parameters: Mapping[str, frozenset[str]]
     interactions: Mapping[str, frozenset[str]]
-    conditional_create: frozenset[str]  # types
+    conditional_create: Mapping[str, bool]  # by type, where it is said
     system: frozenset[str]
     fhir_version: str = ""
     declared: bool = True  # False where the server did not say
@@ -52,7 +54,7 @@ class Capabilities:
 PRESUMED = Capabilities(
     {kind: _OF_ALL | set(names.split()) for kind, names in _R4_SEARCH_PARAMETERS.items()},
     {},
-    frozenset(),
+    {},
     frozenset(),
     declared=False,
 )
@@ -68,7 +70,7 @@ def capabilities_of(statement: Resource) -> Capabilities:
         return Capabilities(
             {one["type"]: frozenset(found["name"] for found in one.get("searchParam", ())) for one in resources},
             {one["type"]: _codes(one) for one in resources},
-            frozenset(one["type"] for one in resources if one.get("conditionalCreate") is True),
+            {one["type"]: one["conditionalCreate"] for one in resources if "conditionalCreate" in one},
             frozenset(code for rest in rests for code in _codes(rest)),
             str(statement.get("fhirVersion", "")),
             operations={one["type"]: frozenset(made["name"] for made in one.get("operation", ())) for one in resources},
@@ -79,6 +81,30 @@ def capabilities_of(statement: Resource) -> Capabilities:
 
 def _codes(of: Resource) -> frozenset[str]:
     return frozenset(interaction["code"] for interaction in of.get("interaction", ()))
+
+
+def disagreements(traits: ServerTraits, said: Capabilities) -> tuple[str, ...]:
+    """What the server says of itself that is not as we take it to be; nothing of what it leaves out."""
+    if not said.declared:
+        return ()
+    orders, parameters = said.interactions.get("ServiceRequest"), said.search_parameters.get("ServiceRequest")
+    stated = (
+        ("transactions", traits.transactions, "transaction" in said.system if said.system else None),
+        ("conditional_create", traits.conditional_create, said.conditional_create.get("DiagnosticReport")),
+        ("history", traits.history, "history-type" in orders if orders else None),
+        ("sorts_by_change", traits.sorts_by_change, "_lastUpdated" in parameters if parameters else None),
+        ("hooks", traits.hooks, "Subscription" in said.interactions if said.interactions else None),
+    )
+    words = [
+        f"fhir.server.{name} is {str(ours).lower()}, the server says {str(theirs).lower()}"
+        for name, ours, theirs in stated
+        if theirs is not None and ours != theirs
+    ]
+    if said.fhir_version and not said.fhir_version.startswith("4.0"):
+        words.append("it speaks another version of FHIR than R4")
+    missing = [kind for kind in _WRITTEN if said.interactions and kind not in said.interactions]
+    words += [f"it has no {kind}, see fhir.server.not_written" for kind in missing if kind not in traits.not_written]
+    return tuple(words)
 
 
 class CapabilityCache:

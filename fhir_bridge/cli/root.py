@@ -12,6 +12,7 @@ VERBS = {
     "demo": ("fhir_bridge.cli.demo", "demo"),
     "init": ("fhir_bridge.cli.setup", "init"),
     "jobs": ("fhir_bridge.cli.jobs", "jobs"),
+    "keys": ("fhir_bridge.cli.keys", "keys"),
     "listen": ("fhir_bridge.cli.listen", "listen"),
     "messages": ("fhir_bridge.cli.messages", "messages"),
     "models": ("fhir_bridge.cli.models", "models"),

@@ -1,17 +1,23 @@
 """`fhir-bridge init` and `check`: write a configuration, explain it, ping every peer."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fhir_bridge.cli.options import SET_UP, VERDICT_FAILED, configured, parts_of, print_json
 from fhir_bridge.compose import Parts
-from fhir_bridge.errors import attempt
+from fhir_bridge.errors import Classified, attempt
 from fhir_bridge.sections import Section, Sender, SenderRule
 from fhir_bridge.settings import Settings, listeners_of
+
+if TYPE_CHECKING:
+    from fhir_bridge.adapters.fhir_capability import Capabilities
 
 
 @click.command(epilog="Example: fhir-bridge init --data-dir data && fhir-bridge serve --data-dir data")
@@ -88,7 +94,7 @@ def check(settings: Settings, as_json: bool) -> None:
             tried = attempt(ask)
             results[name] = (
                 tried.error is None,
-                tried.value or "" if tried.error is None else f"{tried.error.code} {tried.error.explanation}",
+                tried.value or "" if tried.error is None else _wrong(tried.error),
             )
     if as_json:
         print_json({name: {"ok": fine, "detail": detail} for name, (fine, detail) in results.items()})
@@ -96,6 +102,23 @@ def check(settings: Settings, as_json: bool) -> None:
         for name, (fine, detail) in results.items():
             click.echo(f"{'ok   ' if fine else 'WRONG'} {name}: {detail}")
     sys.exit(0 if all(fine for fine, _ in results.values()) else VERDICT_FAILED)
+
+
+def _wrong(error: Classified) -> str:
+    return f"{error.code} at {error.where}: {error.explanation}"
+
+
+def _server_in_words(parts: Parts, said: Capabilities) -> str:
+    """Its profile, what is set otherwise, and where the server says something else of itself."""
+    from fhir_bridge.adapters.fhir_capability import disagreements
+
+    fhir = parts.settings.fhir
+    overrides = [f"{name}={value}" for name, value in fhir.server.model_dump(exclude_none=True).items()]
+    types = f"{len(said.search_parameters)} resource types" if said.declared else "does not say what it can do"
+    words = [types, f"auth {fhir.auth}", " ".join([f"profile {fhir.profile}", *overrides])]
+    if found := disagreements(parts.traits, said):
+        words.append(f"WARNING: {'; '.join(found)}")
+    return ", ".join(words)
 
 
 def explained(settings: Settings) -> dict[str, str]:
@@ -132,7 +155,7 @@ def _checks(parts: Parts) -> dict[str, Callable[[], str]]:
         if parts.fhir is None:
             parts.record.read("Patient/1")  # says what is missing
             return ""
-        return f"{parts.fhir.base_url}, {len(parts.fhir.search_parameters())} resource types"
+        return f"{parts.fhir.base_url}, {_server_in_words(parts, parts.fhir.capabilities())}"
 
     def archive() -> str:
         parts.archive.ping()

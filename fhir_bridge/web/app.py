@@ -23,6 +23,8 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
+_CACHED = ("static", "jwks.key_set")
+
 ExceptionInfo = tuple[type, BaseException, TracebackType] | tuple[None, None, None]
 
 
@@ -62,7 +64,7 @@ def make_app(blueprints: Sequence[Blueprint], hosts: Collection[str] = LOOPBACK_
     @app.after_request
     def add_headers(response: Response) -> Response:
         response.headers.update(HEADERS)
-        if request.endpoint == "static":
+        if request.endpoint in _CACHED:
             response.headers["Cache-Control"] = "max-age=300"
         return response
 
