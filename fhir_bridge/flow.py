@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from fhir_bridge import encoding
+from fhir_bridge.decisions import DECISION_NEEDED, as_it_went, editions_of, is_out, reports_out, was_signed
 from fhir_bridge.deid.crossing import bring_back, cross, reopen
 from fhir_bridge.deid.pseudonym import ProjectKeys
 from fhir_bridge.deid.vault import Vault
@@ -30,7 +31,7 @@ from fhir_bridge.ports import (
 )
 from fhir_bridge.rendezvous.completeness import Complete, Expired, Watch, fingerprint, judge, source_instances
 from fhir_bridge.rendezvous.identity import read_identity, require_match
-from fhir_bridge.result import Links, report_of
+from fhir_bridge.result import links_of, report_of
 from fhir_bridge.study import ClinicalContext, RawStudy, Resource, StudyQuery
 from mappings.finding import Report
 
@@ -108,11 +109,10 @@ Step = Callable[[Claim, Kit], Next | Wait | Done]
 
 def context(claim: Claim, kit: Kit) -> Next:
     """Who the patient is on the FHIR server, and what is known there."""
-    patient = kit.record.find_patient(claim.job.order.patient)
-    kit.record.find_service_request(
-        claim.job.order, f"Patient/{patient['id']}"
-    )  # an order of somebody else is found out now
-    return Next(encoding.dump(kit.record.context_of(patient, claim.job.order)))
+    order = claim.job.order
+    patient = kit.record.find_patient(order.patient)
+    request = kit.record.find_service_request(order, f"Patient/{patient['id']}")  # somebody else's is found out now
+    return Next(encoding.dump(kit.record.context_of(patient, replace(order, service_request=request))))
 
 
 def study(claim: Claim, kit: Kit) -> Next | Wait:
@@ -177,15 +177,13 @@ def report(claim: Claim, kit: Kit) -> Next:
     predictions = encoding.load(encoding.PREDICTIONS, kit.read(job, Stage.ANALYSE))
     originals = bring_back(predictions, job=job.id, vault=kit.vault)
     reference = f"Patient/{_patient_of_now(job, kit)['id']}"
-    links = Links(
-        patient=reference,
-        service_request=kit.record.find_service_request(job.order, reference),
-        imaging_study=kit.record.find_imaging_study(
-            originals[0].study_instance_uid, reference, job.order.patient.former
-        ),
-    )
+    links = links_of(kit.record, job.order, reference, originals[0].study_instance_uid)
     pictures = kit.artifacts.folder(job.id, identified=False)
-    return Next(encoding.dump(report_of(job.id, job.order, links, originals, pictures, issued=kit.clock.now())))
+    out = [report for report in reports_out(kit.store, kit.artifacts, job.id) if report.decision or report.earlier]
+    made = report_of(
+        job.id, job.order, links, originals, pictures, issued=kit.clock.now(), earlier=editions_of(out)
+    )  # fmt: skip
+    return Next(encoding.dump(made))
 
 
 def deliver(claim: Claim, kit: Kit) -> Done:
@@ -194,12 +192,16 @@ def deliver(claim: Claim, kit: Kit) -> Done:
     What may still succeed is tried again first. Only then is the job held for a destination that refused, which meanwhile is left alone.
     """
     finished = encoding.load(Report, kit.read(claim.job, Stage.REPORT))
+    if finished.decision is None and was_signed(kit.store.history(claim.job.id)):
+        raise Refused(
+            DECISION_NEEDED, "report", "a person signed the one before; sign this one as amended or corrected"
+        )
     before = {delivery.destination: delivery for delivery in kit.store.deliveries(claim.job.id)}
     tried = (_deliver_to(to, before.get(to.destination), finished, claim, kit) for to in kit.deliveries)
     failures = [error for error in tried if error]
     if failures:
         raise next((error for error in failures if not isinstance(error, Refused)), failures[0])
-    return Done(finished.reason)
+    return Done("report.retracted" if finished.is_retracted else finished.reason)
 
 
 STEPS: dict[Stage, Step] = {
@@ -246,24 +248,36 @@ def _deliver_to(
     to: ReportDelivery, before: Delivery | None, finished: Report, claim: Claim, kit: Kit
 ) -> BridgeError | None:
     was = before.status if before else ""
+    if finished.is_retracted:
+        if before is None or not is_out(before):
+            return None  # it never got there
+        finished = as_it_went(finished, before, kit.artifacts)
     if (
         before and claim.job.attempts and was in ("refused", "skipped")
     ):  # a replay counts attempts from 0, and asks again
         return Refused(before.reason, to.destination, "see to it, then replay the job") if was == "refused" else None
-    delivery = kit.store.begin_delivery(claim, to.destination)  # from here a cancel comes too late
+    content = kit.store.latest_artifact(claim.job.id, Stage.REPORT) or ""
+    delivery = kit.store.begin_delivery(claim, to.destination, content)  # from here a cancel comes too late
     if delivery.status == "delivered":
         return None
+    had = before.contents if before else ()
     try:
         receipt = to.deliver(finished)
     except (Refused, Unavailable, Uncertain) as error:
         if error.code == SIGNED and delivery.reference:
             # a person took over the report that is there: what a merge makes of it is the hospital's affair
-            kit.store.end_delivery(claim, replace(delivery, status="delivered", reason=SIGNED))
+            kit.store.end_delivery(claim, replace(delivery, status="delivered", reason=SIGNED, contents=had))
             return None
-        kit.store.end_delivery(claim, replace(delivery, status=_after_failure(error, was), reason=error.code))
+        contents = delivery.contents if isinstance(error, Uncertain) or content in had else had
+        kit.store.end_delivery(
+            claim, replace(delivery, status=_after_failure(error, was), reason=error.code, contents=contents)
+        )
         return error
     status, reason = ("delivered", "") if receipt.is_accepted else ("skipped", receipt.detail)
-    kit.store.end_delivery(claim, replace(delivery, status=status, reason=reason, reference=receipt.reference))
+    contents = (content,) if receipt.is_accepted else had
+    kit.store.end_delivery(
+        claim, replace(delivery, status=status, reason=reason, reference=receipt.reference, contents=contents)
+    )
     return None
 
 

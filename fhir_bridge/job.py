@@ -54,6 +54,8 @@ class Event(StrEnum):
     SUSPEND = "suspend"  # ORC-1 HD, OH; ServiceRequest on-hold
     RESUME = "resume"  # ORC-1 RL, OE; ServiceRequest active again
     PATIENT = "patient"  # ADT: the patient is another, or other than we knew; what was found out of him counts no more
+    SIGN = "sign"  # a person takes the report as theirs: it goes out anew, final, amended or corrected
+    RETRACT = "retract"  # a person takes back what is out
     REPLAY = "replay"  # a person says: again
 
 
@@ -66,6 +68,7 @@ MOVES: Mapping[tuple[Status, Event], Status] = {
     (_S.READY, _E.PATIENT): _S.READY,
     (_S.READY, _E.HOLD): _S.HELD,  # an ADT message leaves open whose order it is
     (_S.READY, _E.SUSPEND): _S.ON_HOLD,
+    (_S.READY, _E.RETRACT): _S.READY,
     (_S.RUNNING, _E.ADVANCE): _S.READY,
     (_S.RUNNING, _E.FINISH): _S.DONE,
     (_S.RUNNING, _E.WAIT): _S.WAITING,
@@ -76,30 +79,38 @@ MOVES: Mapping[tuple[Status, Event], Status] = {
     (_S.RUNNING, _E.CHANGE): _S.READY,
     (_S.RUNNING, _E.PATIENT): _S.READY,
     (_S.RUNNING, _E.SUSPEND): _S.ON_HOLD,
+    (_S.RUNNING, _E.RETRACT): _S.READY,
     (_S.WAITING, _E.WAKE): _S.READY,
     (_S.WAITING, _E.CANCEL): _S.CANCELLED,
     (_S.WAITING, _E.CHANGE): _S.READY,
     (_S.WAITING, _E.PATIENT): _S.READY,
     (_S.WAITING, _E.HOLD): _S.HELD,
     (_S.WAITING, _E.SUSPEND): _S.ON_HOLD,
+    (_S.WAITING, _E.RETRACT): _S.READY,
     (_S.ON_HOLD, _E.RESUME): _S.READY,
     (_S.ON_HOLD, _E.CANCEL): _S.CANCELLED,
     (_S.ON_HOLD, _E.CHANGE): _S.ON_HOLD,
     (_S.ON_HOLD, _E.PATIENT): _S.ON_HOLD,
     (_S.ON_HOLD, _E.HOLD): _S.HELD,
     (_S.ON_HOLD, _E.REPLAY): _S.READY,  # a person decides against the sender
+    (_S.ON_HOLD, _E.RETRACT): _S.READY,
     (_S.HELD, _E.REPLAY): _S.READY,
     (_S.HELD, _E.CANCEL): _S.CANCELLED,
     (_S.HELD, _E.CHANGE): _S.READY,
     (_S.HELD, _E.PATIENT): _S.HELD,
     (_S.HELD, _E.HOLD): _S.HELD,  # for one more reason
+    (_S.HELD, _E.SIGN): _S.READY,  # it was held for that: the report before was signed, too
+    (_S.HELD, _E.RETRACT): _S.READY,
     (_S.FAILED, _E.REPLAY): _S.READY,
     (_S.FAILED, _E.CANCEL): _S.CANCELLED,
     (_S.FAILED, _E.CHANGE): _S.READY,
     (_S.FAILED, _E.PATIENT): _S.READY,
     (_S.FAILED, _E.HOLD): _S.HELD,
+    (_S.FAILED, _E.RETRACT): _S.READY,
     (_S.DONE, _E.REPLAY): _S.READY,
     (_S.DONE, _E.PATIENT): _S.READY,  # the result goes out anew, in place of the one that is out
+    (_S.DONE, _E.SIGN): _S.READY,
+    (_S.DONE, _E.RETRACT): _S.READY,
     (_S.CANCELLED, _E.CANCEL): _S.CANCELLED,  # again: nothing but the reason changes
     (_S.CANCELLED, _E.REPLAY): _S.READY,  # ordered anew
     (_S.CANCELLED, _E.PATIENT): _S.CANCELLED,
@@ -107,6 +118,7 @@ MOVES: Mapping[tuple[Status, Event], Status] = {
 
 
 _SPARES_A_WISH = (_E.SUSPEND, _E.RESUME, _E.WAKE, _E.PATIENT, _E.HOLD)
+_STOPS_AT_A_RETRACTION = (_E.CANCEL, _E.CHANGE, _E.SUSPEND, _E.RESUME, _E.PATIENT, _E.HOLD, _E.SIGN)
 
 
 class ForbiddenMove(ValueError):
@@ -126,12 +138,17 @@ def allows(status: Status, event: Event) -> bool:
     return (status, event) in MOVES
 
 
-def from_outside(status: Status, event: Event, wish: str, *, out: bool) -> tuple[Status | None, str]:
+def from_outside(
+    status: Status, event: Event, wish: str, *, out: bool, stage: Stage = Stage.CONTEXT
+) -> tuple[Status | None, str]:
     """What an event from outside makes of a job: its next status (None: it stays what it is), and what is wished for it from then on.
 
     A cancel while a result may be `out` stays a wish, see `JobQueue.record`. A hold of what a person must look at first stays one, too:
-    with the replay it counts.
+    with the replay it counts. What was taken back stays so, whatever a sender says, until a person replays more than the delivery;
+    `stage` is the one that the event leads to.
     """
+    if wish == Event.RETRACT and event in _STOPS_AT_A_RETRACTION:
+        return None, wish
     if event in (Event.SUSPEND, Event.RESUME) and status in (Status.HELD, Status.FAILED):
         if event is Event.SUSPEND:
             return None, Event.SUSPEND
@@ -141,6 +158,8 @@ def from_outside(status: Status, event: Event, wish: str, *, out: bool) -> tuple
     if event is Event.CANCEL and out:
         return None, Event.CANCEL
     following = after(status, event)
+    if event is Event.RETRACT or (wish == Event.RETRACT and (event is Event.WAKE or stage is Stage.DELIVER)):
+        return following, Event.RETRACT
     if wish == Event.SUSPEND and following is Status.READY:
         return Status.ON_HOLD, ""
     if status is Status.ON_HOLD and following is Status.HELD:
