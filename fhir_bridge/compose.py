@@ -106,7 +106,16 @@ class Parts:
             for name, rule in settings.senders.items()
         ]
         names = {name: (door.application, door.facility) for name, door in listeners_of(settings).items()}
-        return IntakePolicy(Senders(default, named), frozenset(settings.fhir.order_categories), names)
+        fhir = settings.fhir
+        return IntakePolicy(
+            Senders(default, named),
+            frozenset(fhir.order_categories),
+            names,
+            frozenset(fhir.order_codes),
+            task_orders=fhir.task_orders,
+            task_codes=frozenset(fhir.task_codes),
+            study_window_days=fhir.study_window_days,
+        )
 
     @cached_property
     def fhir(self) -> FhirClient | None:

@@ -1,35 +1,64 @@
-"""Notifications of the FHIR server become orders. A notification is only a hint: the resource is read again, never believed."""
+"""Notifications of the FHIR server become orders. A notification is only a hint: the resource is read again, never believed.
 
-import re
+What counts is the state on the server, not the event: whatever was told of a resource before it is read is settled by that one reading.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from fhir_bridge import log
 from fhir_bridge.errors import Classified, Disposition, Refused, attempt
 from fhir_bridge.intake import IntakePolicy
-from fhir_bridge.job import Event
-from fhir_bridge.order_intake import accept_order
-from fhir_bridge.ports import ClinicalRecord, Clock, JobStore, Notification
+from fhir_bridge.order_intake import (
+    accept_order,
+    orders_of_study,
+    request_deleted,
+    task_deleted,
+    tell_of_study,
+)
+from fhir_bridge.ports import ClinicalRecord, Clock, JobStore, Ledger, Notification
 from fhir_bridge.study import Resource
+from mappings.fhir_imaging_study import StudyFacts, is_news, requests_of, study_facts
 from mappings.fhir_observations import is_ours
-from mappings.fhir_order import order_from
-from mappings.order import Order, OrderKey
+from mappings.fhir_order import is_wanted, order_from, patient_from
+from mappings.fhir_reading import identifiers_of, objects_of, pointed_to, reference_to
+from mappings.fhir_task import request_of, with_task
+from mappings.order import Order, OrderKey, PatientIdentity
+from mappings.trace import Trace
 
+AT_ONCE = 64  # rows that one look at the store takes
 RETRY_SECONDS = (1, 2, 5, 10, 30, 60)
 NOT_FOUND, NOT_FOUND_ATTEMPTS = "fhir.not-found", 3
-_REFERENCE = re.compile(r"(?:^|/)([A-Z][A-Za-z]{1,63}/[A-Za-z0-9\-.]{1,64})(?:/_history/[^/]*)?$")
+NO_ORDER, GONE = "notification.no-order", "notification.gone"
+AMBIGUOUS = "study.order-ambiguous"
+
+Effect = Callable[[Ledger], str]  # inside the transaction; what to write beside the settled rows
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
-    """A ServiceRequest that the server says is deleted."""
+class _Told:
+    """What waits to be settled of one resource."""
 
     reference: str
+    rows: tuple[Notification, ...]
+
+    @property
+    def kind(self) -> str:
+        return self.rows[0].resource_type
+
+    @property
+    def is_late(self) -> bool:
+        """Found gone: told to be deleted, or looked for often enough. A server that has just started, or is amid a transaction, does not
+        find what it told us of."""
+        tried = max(row.attempts for row in self.rows)
+        return tried >= NOT_FOUND_ATTEMPTS or any(row.method == "DELETE" for row in self.rows)
 
 
 @dataclass(frozen=True, slots=True)
 class Inbox:
-    """Works off the stored notifications, oldest first."""
+    """Works off the stored notifications, oldest first, one resource after the other."""
 
     store: JobStore
     record: ClinicalRecord
@@ -38,78 +67,179 @@ class Inbox:
 
     def settle_due(self) -> int:
         """How many notifications were settled, put off or quarantined."""
-        due = self.store.due_notifications()
-        for notification in due:
-            self._settle(notification)
+        due = self.store.due_notifications(AT_ONCE)
+        resources: dict[str, list[Notification]] = {}
+        for row in due:
+            # what names no resource stands alone
+            name = f"{row.resource_type}/{row.resource_id}" if row.resource_id else f"#{row.id}"
+            resources.setdefault(name, []).append(row)
+        for name, rows in resources.items():
+            self._settle(_Told(name, tuple(rows)))
         return len(due)
 
-    def _settle(self, notification: Notification) -> None:
-        """A notification that cannot be used must not hold up the others."""
-        tried = attempt(lambda: self._act_on(notification))
+    def _settle(self, told: _Told) -> None:
+        """A resource that cannot be used must not hold up the others."""
+        tried = attempt(lambda: self._act_on(told))
         if tried.error is not None:
-            self._put_off_or_quarantine(notification, tried.error)
+            self._put_off_or_quarantine(told, tried.error)
 
-    def _act_on(self, notification: Notification) -> None:
-        order = self._order_of(notification)
+    def _act_on(self, told: _Told) -> None:
+        effect = self._read(told)
         with self.store.transaction() as ledger:
-            if isinstance(order, Gone):
-                for known in ledger.orders_by_keys([OrderKey("service-request", "", order.reference)]):
-                    if not ledger.happen(known.job.id, Event.CANCEL, "order.deleted"):
-                        ledger.note(known.job.id, "cancel-ignored", f"order.{known.job.status}")
-            elif order is not None:
-                accept_order(ledger, order, "fhir")
-            ledger.settle_notification(notification.id, "done", "" if order else "notification.no-order")
+            reason = effect(ledger)
+            for row in told.rows:
+                ledger.settle_notification(row.id, "done", reason)
 
-    def _order_of(self, notification: Notification) -> "Order | Gone | None":
-        """The order as it stands on the server now; None where the resource is none of our business."""
-        reference = f"{notification.resource_type}/{notification.resource_id}"
-        if notification.resource_type == "ServiceRequest":
-            try:
-                return self._order(self.record.read(reference), None)
-            except Refused as error:
-                if notification.method == "DELETE" and error.code == NOT_FOUND:
-                    return Gone(reference)
-                raise
-        if notification.resource_type == "ImagingStudy":
-            if notification.method == "DELETE":
-                return None  # the images decide, not their description
-            study = self.record.read(reference)
-            requests = [r for r in map(_literal, study.get("basedOn", ())) if r.startswith("ServiceRequest/")]
-            return self._order(self.record.read(requests[0]), study) if requests and not is_ours(study) else None
-        raise Refused("notification.type", "hook", "neither a ServiceRequest nor an ImagingStudy")
+    def _read(self, told: _Told) -> Effect:
+        """What the resource, as it stands on the server now, does to our orders."""
+        if told.kind == "ServiceRequest":
+            request = self._current(told.reference, told)
+            return self._by_request(request) if request else partial(_request_gone, told.reference)
+        if told.kind == "ImagingStudy":
+            study = self._current(told.reference, told)
+            return self._by_study(study, told) if study else _nothing(GONE)  # the images decide, not their description
+        if told.kind == "Task" and self.policy.task_orders:
+            task = self._current(told.reference, told)
+            return self._by_task(task) if task else partial(_task_gone, told.reference)
+        raise Refused("notification.type", "hook", "not a resource that orders are made of here")
 
-    def _order(self, request: Resource, study: Resource | None) -> Order | None:
-        if not _is_imaging(request, self.policy.order_categories):
-            return None
-        subject = _literal(request.get("subject", {}))
+    def _current(self, reference: str, told: _Told) -> Resource | None:
+        """None where it is surely not there (any more)."""
+        try:
+            return self.record.read(reference)
+        except Refused as error:
+            if error.code == NOT_FOUND and told.is_late:
+                return None
+            raise
+
+    def _by_request(self, request: Resource, task: Resource | None = None) -> Effect:
+        if not self._concerns_us(request):
+            return _nothing(NO_ORDER)
+        order = self._order(request)
+        return partial(_accept, with_task(order, task) if task else order)
+
+    def _by_task(self, task: Resource) -> Effect:
+        """The Task says whether, the ServiceRequest what."""
+        request = request_of(task, self.policy.task_codes)
+        if not request:
+            reference = reference_to(task, "Task")
+            return partial(_task_gone, reference) if self._is_known("task", reference) else _nothing(NO_ORDER)
+        return self._by_request(self.record.read(request), task)
+
+    def _by_study(self, study: Resource, told: _Told) -> Effect:
+        if is_ours(study) or not is_news(study):
+            return _nothing(NO_ORDER)
+        patient = self._patient(study, "ImagingStudy")
+        identity = patient_from(patient, self.policy.senders.default.mapping.authorities, Trace())
+        named = self._named(study, told)
+        found = () if named else self._found(study)
+        by_number = named or tuple(request for request in found if _shares_a_number(request, study))
+        orders = [(self._order(request, patient), _facts(study, identity, request)) for request in by_number or found]
+        return partial(_study, orders, identity, _facts(study, identity), bool(by_number))
+
+    def _named(self, study: Resource, told: _Told) -> tuple[Resource, ...]:
+        """The ServiceRequests that the study points to, of those that are imaging orders."""
+        requests = [self._current(reference, told) for reference in requests_of(study)]
+        return tuple(request for request in requests if request and self._concerns_us(request))
+
+    def _found(self, study: Resource) -> tuple[Resource, ...]:
+        """The imaging orders that it may be of, where it names none."""
+        found = self.record.find_orders_for(study, frozenset(), self.policy.study_window_days)
+        return tuple(request for request in found if self._concerns_us(request))
+
+    def _order(self, request: Resource, patient: Resource | None = None) -> Order:
+        """Of a patient that is read already, if one is given: another subject is refused."""
+        patient = patient or self._patient(request, "ServiceRequest")
+        return order_from(request, patient, self.policy.senders.default.mapping.authorities)
+
+    def _patient(self, resource: Resource, kind: str) -> Resource:
+        subject = pointed_to(resource.get("subject"))
         if not subject.startswith("Patient/"):
-            raise Refused("order.patient-identifier-missing", "ServiceRequest.subject", "not a reference to a Patient")
-        return order_from(request, self.record.read(subject), study, self.policy.senders.default.mapping.authorities)
+            raise Refused("order.patient-identifier-missing", f"{kind}.subject", "not a reference to a Patient")
+        return self.record.read(subject)
 
-    def _put_off_or_quarantine(self, notification: Notification, error: Classified) -> None:
-        log.event("notification.not-settled", notification=notification.id, code=error.code, where=error.where,
-                  error_id=error.error_id, frames=error.frames)  # fmt: skip
+    def _concerns_us(self, request: Resource) -> bool:
+        """An order of the kind that the site takes, or one that we took when it was of that kind."""
+        if is_wanted(request, self.policy.order_categories, self.policy.order_codes):
+            return True
+        return self._is_known("service-request", reference_to(request, "ServiceRequest"))
+
+    def _is_known(self, kind: str, reference: str) -> bool:
         with self.store.transaction() as ledger:
-            # a server that has just started, or is amid a transaction, does not find what it told us of
-            early = error.code == NOT_FOUND and notification.attempts < NOT_FOUND_ATTEMPTS
-            if error.disposition is Disposition.UNAVAILABLE or early:
-                wait = RETRY_SECONDS[min(notification.attempts, len(RETRY_SECONDS) - 1)]
-                ledger.settle_notification(
-                    notification.id, "ready", error.code, self.clock.now() + timedelta(seconds=wait)
-                )
-            else:
-                ledger.settle_notification(notification.id, "quarantined", f"{error.code} {error.error_id}".strip())
+            return bool(ledger.orders_by_keys([OrderKey(kind, "", reference)]))
+
+    def _put_off_or_quarantine(self, told: _Told, error: Classified) -> None:
+        log.event("notification.not-settled", notification=told.rows[0].id, code=error.code, where=error.where,
+                  error_id=error.error_id, frames=error.frames)  # fmt: skip
+        tried = max(row.attempts for row in told.rows)
+        early = error.code == NOT_FOUND and tried < NOT_FOUND_ATTEMPTS
+        if error.disposition is Disposition.UNAVAILABLE or early:
+            wait = max(RETRY_SECONDS[min(tried, len(RETRY_SECONDS) - 1)], error.retry_after or 0)
+            status, reason, wake_at = "ready", error.code, self.clock.now() + timedelta(seconds=wait)
+        else:
+            status, reason, wake_at = "quarantined", f"{error.code} {error.error_id}".strip(), None
+        with self.store.transaction() as ledger:
+            for row in told.rows:
+                ledger.settle_notification(row.id, status, reason, wake_at)
 
 
-def _is_imaging(request: Resource, wanted: frozenset[str]) -> bool:
-    """By category, where the order has one and the site has a list."""
-    codes = {
-        coding.get("code", "") for category in request.get("category", ()) for coding in category.get("coding", ())
-    }
-    return not codes or not wanted or bool(codes & wanted)
+def _nothing(reason: str) -> Effect:
+    return lambda _: reason
 
 
-def _literal(reference: Resource) -> str:
-    """`Type/id` of a literal reference, be it relative, absolute or versioned; empty for any other."""
-    found = _REFERENCE.search(str(reference.get("reference", "")))
-    return found[1] if found else ""
+def _accept(order: Order, ledger: Ledger) -> str:
+    taken = accept_order(ledger, order, "fhir")
+    for replaced in taken.replaced:
+        # its own notification may have been lost
+        kind, _, identity = replaced.partition("/")
+        ledger.add_notification(Notification(0, "inbox", "PUT", kind, identity, "", "ready"), b"")
+    return taken.warning or ("" if taken.job else NO_ORDER)
+
+
+def _request_gone(reference: str, ledger: Ledger) -> str:
+    known = ledger.orders_by_keys([OrderKey("service-request", "", reference)])
+    warnings = [request_deleted(ledger, k)[1] for k in known if k.order.service_request == reference]
+    return next(filter(None, warnings), "") if warnings else GONE
+
+
+def _task_gone(reference: str, ledger: Ledger) -> str:
+    known = ledger.orders_by_keys([OrderKey("task", "", reference)])
+    warnings = [task_deleted(ledger, k, reference)[1] for k in known]
+    return next(filter(None, warnings), "") if warnings else GONE
+
+
+def _study(
+    orders: Sequence[tuple[Order, StudyFacts]],
+    patient: PatientIdentity,
+    facts: StudyFacts,
+    is_certain: bool,
+    ledger: Ledger,
+) -> str:
+    """The study is of the orders that it names, or whose number it has; else of the only one that it fits: nothing is guessed."""
+    held = orders_of_study(ledger, patient, facts)
+    if not is_certain and not held and len(orders) > 1:
+        log.event("notification.study-ambiguous", code=AMBIGUOUS, count=len(orders))
+        return AMBIGUOUS
+    warnings, told = [], set()
+    for order, own in orders if is_certain or not held else ():
+        warnings.append(_accept(order, ledger))
+        for known in ledger.orders_by_keys([OrderKey("service-request", "", order.service_request)]):
+            tell_of_study(ledger, known, own)
+            told.add(known.job.id)
+    for known in held:
+        if known.job.id not in told:
+            tell_of_study(ledger, known, facts)
+            told.add(known.job.id)
+    return next((w for w in warnings if w and w != NO_ORDER), "") if told else NO_ORDER
+
+
+def _facts(study: Resource, patient: PatientIdentity, request: Resource | None = None) -> StudyFacts:
+    return study_facts(study, patient.reference, reference_to(request, "ServiceRequest") if request else "")
+
+
+def _shares_a_number(request: Resource, study: Resource) -> bool:
+    """It was found by the study's accession number, or by the identifier that the study is based on; not by what it is of."""
+    based_on = [reference.get("identifier") for reference in objects_of(study, "basedOn")]
+    theirs = identifiers_of([*objects_of(study, "identifier"), *(i for i in based_on if isinstance(i, dict))])
+    own = {identifier.value for identifier in identifiers_of(objects_of(request, "identifier"))}
+    return any(identifier.value in own for identifier in theirs)

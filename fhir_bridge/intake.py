@@ -32,6 +32,10 @@ class IntakePolicy:
     senders: Senders
     order_categories: frozenset[str] = field(default_factory=frozenset)
     names: Names = field(default_factory=dict)
+    order_codes: frozenset[str] = field(default_factory=frozenset)
+    task_orders: bool = False
+    task_codes: frozenset[str] = field(default_factory=frozenset)
+    study_window_days: float = 7
 
 
 @dataclass(frozen=True, slots=True)

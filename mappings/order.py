@@ -85,6 +85,19 @@ class EventTime:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """What one side says of an order now, as against what it did: NEW (go on), HOLD, CANCEL; NONE: it has nothing to say.
+
+    `source`: `hl7v2`, `ServiceRequest/9`, `Task/12`. `as_of`: the version of the resource. `status`: the sender's own word for it.
+    """
+
+    source: str
+    word: OrderControl
+    as_of: EventTime | None = None
+    status: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class OrderKey:
     """One key of an order; unique over all live orders. Accession numbers and study UIDs have no system of their own."""
 
@@ -97,9 +110,9 @@ class OrderKey:
 class Order:
     """One imaging order (FHIR ServiceRequest; HL7 v2 ORC + OBR + IPC/ZDS).
 
-    Two orders do not differ by what their messages wanted: `control_code`, `event`, `moved`, `related`. `part` tells apart orders
-    under one number. In an order that we hold, `event` is the time of the last new order or change that counted, `moved` those of the
-    last cancel, hold or release by each clock.
+    Two orders do not differ by what their messages wanted: `control_code`, `event`, `moved`, `related`, `standings`. `part` tells apart
+    orders under one number. In an order that we hold, `event` is the time of the last new order or change that counted, `moved` those
+    of the last cancel, hold or release by each clock, `standings` the last word of each side.
     """
 
     control: OrderControl
@@ -114,6 +127,7 @@ class Order:
     reason: str = field(default="", repr=False)  # OBR-31 text, ServiceRequest.reasonCode text
     requested_at: datetime | None = None  # ORC-9, with zone
     service_request: str = ""  # "ServiceRequest/123" where known
+    task: str = ""  # "Task/12" that asks for the ServiceRequest to be done, where there is one
     account: Identifier | None = None  # PID-18
     visit: Identifier | None = None  # PV1-19
     group: Identifier | None = None  # ORC-4, ServiceRequest.requisition
@@ -122,23 +136,30 @@ class Order:
     station_ae_title: str = ""  # IPC-9
     scheduled_at: datetime | None = None  # TQ1-7, ORC-7.4, OBR-27.4, OBR-36, OBR-6
     part: str = ""
-    control_code: str = field(default="", compare=False)  # ORC-1
+    control_code: str = field(default="", compare=False)  # ORC-1; ServiceRequest.status
     event: EventTime | None = field(default=None, compare=False)
     moved: tuple[EventTime, ...] = field(default=(), compare=False)
     related: tuple[OrderKey, ...] = field(
         default=(), compare=False
-    )  # of the orders it replaces (RO), of its parent (CH)
+    )  # of the orders it replaces (RO, ServiceRequest.replaces), of its parent (CH)
+    standings: tuple[Standing, ...] = field(default=(), compare=False)
     trace: tuple[tuple[str, str], ...] = ()  # (element, where it came from), free of values
 
     def states(self, element: str) -> bool:
         """Whether the sender said this element, as against its default."""
         return any(name == element for name, _ in self.trace)
 
+    def came_from(self, element: str, resource: str) -> bool:
+        """Whether this element was said by that kind of resource (`ServiceRequest`, `ImagingStudy`)."""
+        return any(name == element and source.partition(".")[0] == resource for name, source in self.trace)
+
     def keys(self) -> tuple[OrderKey, ...]:
         """The keys by which two arrivals are the same order (DESIGN §4a), strongest first."""
         found = keys_of(self.study_instance_uid, self.accession, self.placer, self.filler)
         if self.service_request:
             found.append(OrderKey("service-request", "", self.service_request))
+        tasks = (standing.source for standing in self.standings if standing.source.startswith("Task/"))
+        found += [OrderKey("task", "", task) for task in tasks]
         if self.part and (number := self.placer or self.filler or self.accession):
             found.append(OrderKey("part", _authority(number), f"{number.value}#{self.part}"))
         return tuple(found)

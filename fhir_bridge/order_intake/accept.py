@@ -5,7 +5,11 @@ from dataclasses import dataclass, replace
 
 from fhir_bridge.job import Event
 from fhir_bridge.order_intake.answers import answer_to
-from fhir_bridge.order_intake.effects import CANCELLED_EARLY, CONFLICT, STATUS_MISSING, TROUBLE, touch
+from fhir_bridge.order_intake.candidates import candidates
+from fhir_bridge.order_intake.changing import CONFLICT
+from fhir_bridge.order_intake.effects import CANCELLED_EARLY, STATUS_MISSING, TROUBLE, touch
+from fhir_bridge.order_intake.follow import begin, follow, subject_changed
+from fhir_bridge.order_intake.standing import HL7V2, with_word
 from fhir_bridge.ports import KnownOrder, Ledger
 from fhir_bridge.rendezvous.same_order import (
     clashes,
@@ -13,11 +17,9 @@ from fhir_bridge.rendezvous.same_order import (
     other_procedure,
     same_patient,
     same_placer,
-    under_one_accession,
-    under_one_number,
 )
 from fhir_bridge.rendezvous.survivor import authority, with_survivors
-from mappings.order import Order, OrderControl, OrderKey
+from mappings.order import Order, OrderControl, OrderKey, Standing
 from mappings.refusal import MappingRefused
 
 UNKNOWN = "order.unknown"  # a cancel, change, hold, ... of an order that we do not know
@@ -40,12 +42,14 @@ _NEVER_MAKE_A_JOB = frozenset(
 @dataclass(frozen=True, slots=True)
 class Taken:
     """What became of an order: the job that it made or touched (empty for none), the order-level answer (ORC-1 of an ORR, ORG or
-    ORI; table 0119), and what somebody should look at (a slug; empty for nothing). `others`: more jobs under the same number."""
+    ORI; table 0119), and what somebody should look at (a slug; empty for nothing). `others`: more jobs under the same number.
+    `replaced`: ServiceRequests that it names as replaced for the first time."""
 
     job: str = ""
     answer: str = "OK"
     warning: str = ""
     others: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
 
     @property
     def jobs(self) -> tuple[str, ...]:
@@ -60,17 +64,24 @@ def accept_order(ledger: Ledger, order: Order, source: str, *, keep_unknown: boo
     `order.patient-conflict`, `order.ambiguous`.
     """
     order = with_survivors(ledger, order)
-    known = _candidates(ledger, order)
+    known = candidates(ledger, order)
     ours = [k for k in known if same_patient(k.order.patient, order.patient)]
     same = _same(ours, order)
     if order.control is OrderControl.LINK:
         _link(ledger, same, order)
     if same:
         return _touch(ledger, same, order, source)
+    if others := [k for k in known if order.standings and k.order.service_request == order.service_request]:
+        subject_changed(ledger, others[0].job, CONFLICT)
+        return Taken(others[0].job.id, warning=CONFLICT)
     if order.control in _NEVER_MAKE_A_JOB:
         return _nothing_known(order)
     if any(clashes(k.order, order) for k in known if k not in ours):
         return _conflict(ledger, order, source)
+    if order.standings:
+        job = begin(ledger, replace(order, control=OrderControl.NEW))
+        _link_replaced(ledger, job, order)
+        return Taken(job, replaced=_requests(order))
     if order.control is OrderControl.NEW:
         job = ledger.add_order(order, source)
         _link_replaced(ledger, job, order)
@@ -80,26 +91,11 @@ def accept_order(ledger: Ledger, order: Order, source: str, *, keep_unknown: boo
     return Taken(job, answer_to(order.control_code, done=kept), UNKNOWN)
 
 
-def _candidates(ledger: Ledger, order: Order) -> tuple[KnownOrder, ...]:
-    """By the order's keys. Of orders that came under one number only the first is found by it, the others by their patient."""
-    known = ledger.orders_by_keys(order.keys())
-    parts, loose = any(k.order.part for k in known), not order.placer and not order.service_request
-    if not known or not (parts or loose):
-        return known
-    siblings = ledger.orders_of_patient(order.patient.identifiers)
-    found = {
-        k.job.id: k
-        for k in siblings
-        if (k.order.part and under_one_number(k.order, order)) or (loose and under_one_accession(k.order, order))
-    }
-    return tuple((found | {k.job.id: k for k in known}).values())
-
-
 def _same(ours: Sequence[KnownOrder], order: Order) -> list[KnownOrder]:
     """The known orders that this one is: one, or all under its number where it does not say which.
 
     Of several under one accession number a new order or a change is one; what stops or releases goes for all, where it names a
-    procedure for all of these.
+    procedure for all of these. A ServiceRequest is one order, and none of another procedure.
     """
     same = [k for k in ours if not contradicts(k.order, order)]
     if not same and order.control in _CHANGES:
@@ -109,17 +105,32 @@ def _same(ours: Sequence[KnownOrder], order: Order) -> list[KnownOrder]:
     if len(same) < 2 or all(k.order.part for k in same):
         return same
     named = [k for k in same if not other_procedure(k.order.procedure, order.procedure)]
+    if order.standings:
+        return named[:1]
     if order.control in _CHANGES and len(named) != 1:
         raise MappingRefused("order.ambiguous", "OBR^1^18", "several orders bear this number")
     return named if order.control in _FOR_ALL else (named or same)[:1]
 
 
 def _touch(ledger: Ledger, same: Sequence[KnownOrder], order: Order, source: str) -> Taken:
+    if order.standings:
+        return _follow(ledger, same[0], order)
     results = [touch(ledger, known, order, source) for known in same]
     warnings = [warning for _, warning in results if warning]
     done = all(done for done, _ in results)
     first, *others = (known.job.id for known in same)
     return Taken(first, answer_to(order.control_code, done=done), warnings[0] if warnings else "", tuple(others))
+
+
+def _follow(ledger: Ledger, known: KnownOrder, order: Order) -> Taken:
+    _, warning = follow(ledger, known, order)
+    new = tuple(key for key in order.related if key not in known.order.related)
+    _link_replaced(ledger, known.job.id, replace(order, related=new))
+    return Taken(known.job.id, warning=warning, replaced=_requests(replace(order, related=new)))
+
+
+def _requests(order: Order) -> tuple[str, ...]:
+    return tuple(key.value for key in order.related if key.kind == "service-request")
 
 
 def _nothing_known(order: Order) -> Taken:
@@ -136,9 +147,11 @@ def _create_early(ledger: Ledger, order: Order, source: str) -> str:
         job = ledger.add_order(order, source)
     else:
         moves = order.control in (*_CANCELS, OrderControl.HOLD)
-        job = ledger.add_order(
-            replace(order, event=None, moved=(order.event,) if moves and order.event else ()), source
-        )
+        early = replace(order, event=None, moved=(order.event,) if moves and order.event else ())
+        if moves:
+            word = OrderControl.HOLD if order.control is OrderControl.HOLD else OrderControl.CANCEL
+            early = with_word(early, Standing(HL7V2, word))
+        job = ledger.add_order(early, source)
     if order.control in _CANCELS:
         ledger.happen(job, Event.CANCEL, CANCELLED_EARLY)
     elif order.control is OrderControl.HOLD:

@@ -4,21 +4,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from fhir_bridge.job import Event, Stage, Status
+from fhir_bridge.order_intake.changing import AS_ASKED, Result, apply_change
+from fhir_bridge.order_intake.follow import ORDERED_ANEW
+from fhir_bridge.order_intake.standing import DELETED, HL7V2, said_by, together, why_cancelled, with_word, without_word
+from fhir_bridge.order_intake.study import COMES_TOO_EARLY
 from fhir_bridge.ports import KnownOrder, Ledger
-from fhir_bridge.rendezvous.completeness import NO_IMAGES, STILL_ARRIVING
-from fhir_bridge.rendezvous.same_order import changed, demographics_differ, enriched, needs_restart
-from fhir_bridge.rendezvous.survivor import UNCERTAIN_MOVE
-from mappings.order import EventTime, Order, OrderControl
+from fhir_bridge.rendezvous.same_order import changed, demographics_differ, enriched
+from mappings.order import EventTime, Order, OrderControl, Standing
 
 CANCELLED_EARLY = "order.cancelled-early"  # the cancel came first; its order has not come yet
-CONFLICT = "order.patient-conflict"
 STALE = "order.stale"  # an older message after a newer one
 TROUBLE = "order.trouble-reported"
 STATUS_MISSING = "order.status-missing"
-
-Result = tuple[bool, str]  # what was asked is so now, or nothing was asked; what somebody should look at
-_AS_ASKED: Result = (True, "")
-_COMES_TOO_EARLY = frozenset({NO_IMAGES, STILL_ARRIVING, "study.key-missing"})  # held since no images came in time
 
 
 def touch(ledger: Ledger, known: KnownOrder, order: Order, source: str) -> Result:
@@ -26,45 +23,51 @@ def touch(ledger: Ledger, known: KnownOrder, order: Order, source: str) -> Resul
     return _EFFECTS[order.control](ledger, known, order, source)
 
 
-def _new(ledger: Ledger, known: KnownOrder, order: Order, source: str) -> Result:
+def _new(ledger: Ledger, known: KnownOrder, order: Order, _source: str) -> Result:
     if known.job.status is Status.CANCELLED:
-        return _new_after_cancel(ledger, known, order, source)
-    if _is_newer_version(known, order, source):
-        if known.job.status is Status.ON_HOLD:
-            ledger.happen(known.job.id, Event.RESUME, "order.released")
-        return _change(ledger, known, order, source)
+        return _new_after_cancel(ledger, known, order)
     ledger.note(known.job.id, "received-again", "order.same")
     _enrich(ledger, known, order)
-    return _AS_ASKED
+    return AS_ASKED
 
 
-def _new_after_cancel(ledger: Ledger, known: KnownOrder, order: Order, source: str) -> Result:
-    """The cancel that overtook its order counts once. After that a new NW orders anew; a ServiceRequest that merely is active does not."""
+def _new_after_cancel(ledger: Ledger, known: KnownOrder, order: Order) -> Result:
+    """The cancel that overtook its order counts once. After that a new NW orders anew, unless the FHIR server says that the order is
+    revoked there, which a deleted ServiceRequest cannot say."""
     job = known.job.id
     never_came = known.order.control is not OrderControl.NEW  # until now there were only messages about it
     if never_came and not _is_placed_after_its_cancel(known, order):
         ledger.update_order(job, enriched(known.order, order))
         ledger.happen(job, Event.CANCEL, "order.cancelled-before-it-came")
-    elif source != "hl7v2":
-        ledger.note(job, "received-again", f"order.{known.job.status}")
-    elif _is_older_than_a_move(known, order):
+        return AS_ASKED
+    if _is_older_than_a_move(known, order):
         ledger.note(job, "received-again", STALE)
         return True, STALE
-    else:
-        ledger.update_order(job, replace(changed(known.order, order), moved=_with_move(known, order)))
-        ledger.happen(job, Event.REPLAY, "order.ordered-anew", Stage.CONTEXT)
-    return _AS_ASKED
+    wanted = replace(changed(known.order, order), moved=_with_move(known, order))
+    wanted = _without_deleted_request(with_word(wanted, Standing(HL7V2, OrderControl.NEW)))
+    ledger.update_order(job, wanted)
+    return _as_all_say(ledger, job, wanted)
+
+
+def _as_all_say(ledger: Ledger, job: str, order: Order) -> Result:
+    if together(order) is OrderControl.CANCEL:
+        reason = why_cancelled(order)
+        ledger.note(job, "received-again", reason)
+        return True, reason
+    ledger.happen(job, Event.REPLAY, ORDERED_ANEW, Stage.CONTEXT)
+    if together(order) is OrderControl.HOLD:
+        ledger.happen(job, Event.SUSPEND, "order.on-hold")
+    return AS_ASKED
+
+
+def _without_deleted_request(order: Order) -> Order:
+    request = said_by(order, order.service_request)
+    return without_word(order, order.service_request) if request and f"order.{request.status}" == DELETED else order
 
 
 def _is_placed_after_its_cancel(known: KnownOrder, order: Order) -> bool:
     """By ORC-9 alone: MSH-7 is stamped anew by whoever sends a late message again."""
     return bool(order.requested_at) and any(move.is_before(order.event) for move in known.order.moved)
-
-
-def _is_newer_version(known: KnownOrder, order: Order, source: str) -> bool:
-    """A ServiceRequest that we know by the FHIR door has changed there. An order that HL7 v2 brought is changed by HL7 v2."""
-    same_request = bool(order.service_request) and known.order.service_request == order.service_request
-    return source == known.job.source == "fhir" and same_request
 
 
 def _enrich(ledger: Ledger, known: KnownOrder, order: Order) -> None:
@@ -86,9 +89,9 @@ def _change(ledger: Ledger, known: KnownOrder, order: Order, _source: str) -> Re
     wanted = changed(known.order, order)
     if wanted == known.order:
         ledger.note(job.id, "received-again", "order.same")
-        result = _AS_ASKED
+        result = AS_ASKED
     else:
-        result = _apply_change(ledger, known, wanted)
+        result = apply_change(ledger, known, wanted)
     ledger.update_order(job.id, wanted)
     if demographics_differ(wanted.patient, order.patient):
         ledger.note(job.id, "demographics-kept", "order.demographics-differ")
@@ -96,31 +99,14 @@ def _change(ledger: Ledger, known: KnownOrder, order: Order, _source: str) -> Re
     return result
 
 
-def _apply_change(ledger: Ledger, known: KnownOrder, wanted: Order) -> Result:
-    job, restart = known.job, needs_restart(known.order, wanted)
-    if restart and job.status is Status.DONE:
-        # the result that is out was made of other data: whether it is made anew, a person decides
-        ledger.note(job.id, "change", "order.changed-after-result")
-        return False, "order.changed-after-result"
-    if restart and not _is_disputed(known) and ledger.happen(job.id, Event.CHANGE, "order.changed", Stage.CONTEXT):
-        return _AS_ASKED
-    ledger.note(job.id, "change", "order.changed")
-    return _AS_ASKED
-
-
-def _is_disputed(known: KnownOrder) -> bool:
-    """A change does not settle whose order it is."""
-    return known.job.status is Status.HELD and known.job.reason in (CONFLICT, UNCERTAIN_MOVE)
-
-
 def _cancel(ledger: Ledger, known: KnownOrder, order: Order, _source: str) -> Result:
     """Before its result goes out a job is stopped. Later it cannot be: that is noted, and nothing more goes out than is on its way."""
     if _is_stale(ledger, known, order):
         return False, STALE
     job, replaced = known.job, order.control is OrderControl.REPLACED
-    _moved(ledger, known, order)
+    _moved(ledger, known, order, OrderControl.CANCEL)
     if ledger.happen(job.id, Event.CANCEL, "order.replaced" if replaced else "order.cancelled"):
-        return _AS_ASKED
+        return AS_ASKED
     ledger.note(job.id, "cancel-ignored", f"order.{job.status}")
     return False, "order.cancel-too-late"
 
@@ -131,21 +117,23 @@ def _hold(ledger: Ledger, known: KnownOrder, order: Order, _source: str) -> Resu
         return False, STALE
     job = known.job
     if job.status in (Status.DONE, Status.CANCELLED):
+        ledger.update_order(job.id, _saying(known.order, OrderControl.HOLD))
         ledger.note(job.id, "hold-ignored", f"order.{job.status}")
         return False, "order.hold-too-late" if job.status is Status.DONE else ""
-    _moved(ledger, known, order)
+    _moved(ledger, known, order, OrderControl.HOLD)
     if not ledger.happen(job.id, Event.SUSPEND, "order.on-hold"):
         ledger.note(job.id, "hold", f"order.{job.status}")
-    return _AS_ASKED
+    return AS_ASKED
 
 
 def _release(ledger: Ledger, known: KnownOrder, order: Order, _source: str) -> Result:
-    """What is not on hold stays as it is."""
+    """What is not on hold stays as it is, and what the FHIR server holds stays on hold."""
     if _is_stale(ledger, known, order):
         return False, STALE
     job = known.job
-    _moved(ledger, known, order)
-    if not ledger.happen(job.id, Event.RESUME, "order.released"):
+    if together(_moved(ledger, known, order, OrderControl.NEW)) is not OrderControl.NEW:
+        ledger.note(job.id, "release", "order.on-hold" if job.status is Status.ON_HOLD else f"order.{job.status}")
+    elif not ledger.happen(job.id, Event.RESUME, "order.released"):
         ledger.note(job.id, "release", f"order.{job.status}")
     return job.status is not Status.CANCELLED, ""
 
@@ -158,9 +146,19 @@ def _is_stale(ledger: Ledger, known: KnownOrder, order: Order) -> bool:
     return True
 
 
-def _moved(ledger: Ledger, known: KnownOrder, order: Order) -> None:
-    if order.event:
-        ledger.update_order(known.job.id, replace(known.order, moved=_with_move(known, order)))
+def _moved(ledger: Ledger, known: KnownOrder, order: Order, word: OrderControl) -> Order:
+    """The order as kept: the time of this move, and this door's last word."""
+    wanted = replace(_saying(known.order, word), moved=_with_move(known, order))
+    ledger.update_order(known.job.id, wanted)
+    return wanted
+
+
+def _saying(order: Order, word: OrderControl) -> Order:
+    """With HL7 v2's last word; a hold or release of what it cancelled is none."""
+    before = said_by(order, HL7V2)
+    if word is not OrderControl.CANCEL and before is not None and before.word is OrderControl.CANCEL:
+        return order
+    return with_word(order, Standing(HL7V2, word))
 
 
 def _is_older_than_a_move(known: KnownOrder, order: Order) -> bool:
@@ -174,18 +172,18 @@ def _with_move(known: KnownOrder, order: Order) -> tuple[EventTime, ...]:
 def _progress(ledger: Ledger, known: KnownOrder, order: Order, _source: str) -> Result:
     ledger.note(known.job.id, "received", "order.in-progress")
     _enrich(ledger, known, order)
-    return _AS_ASKED
+    return AS_ASKED
 
 
 def _completed(ledger: Ledger, known: KnownOrder, order: Order, source: str) -> Result:
     """The images should be there: look at once, and with all the patience that a new wait has."""
-    result = _AS_ASKED
+    result = AS_ASKED
     if order.control_code == "SC":
         _enrich(ledger, known, order)
     else:
         result = _change(ledger, known, order, source)
     job = known.job
-    revived = job.status is Status.HELD and job.reason in _COMES_TOO_EARLY
+    revived = job.status is Status.HELD and job.reason in COMES_TOO_EARLY
     if not ledger.happen(job.id, Event.REPLAY if revived else Event.WAKE, "order.completed"):
         ledger.note(job.id, "received", "order.completed")
     return result
@@ -195,7 +193,7 @@ def _number(ledger: Ledger, known: KnownOrder, order: Order, _source: str) -> Re
     wanted = replace(enriched(known.order, order), filler=order.filler or known.order.filler)
     ledger.update_order(known.job.id, wanted)
     ledger.note(known.job.id, "number", "order.same" if wanted == known.order else "order.number-stored")
-    return _AS_ASKED
+    return AS_ASKED
 
 
 def _trouble(ledger: Ledger, known: KnownOrder, order: Order, _source: str) -> Result:
@@ -205,7 +203,7 @@ def _trouble(ledger: Ledger, known: KnownOrder, order: Order, _source: str) -> R
 
 def _link(ledger: Ledger, known: KnownOrder, _order: Order, _source: str) -> Result:
     ledger.note(known.job.id, "received", "order.parent-or-child")
-    return _AS_ASKED
+    return AS_ASKED
 
 
 def _nothing(ledger: Ledger, known: KnownOrder, order: Order, _source: str) -> Result:

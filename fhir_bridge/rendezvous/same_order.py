@@ -35,8 +35,11 @@ def proven(known: PatientIdentity, arrived: PatientIdentity) -> bool:
 def contradicts(known: Order, arrived: Order) -> bool:
     """A key that both have, with different values: then they are two orders, whatever else agrees.
 
-    Not the filler order number: fillers renumber. Of the orders under one number, `part` or else the procedure says which is meant.
+    A ServiceRequest is one order, and two are two, also under one accession number and for one procedure: each gets its result. Not
+    the filler order number: fillers renumber. Of the orders under one number, `part` or else the procedure says which is meant.
     """
+    if known.service_request and arrived.service_request:
+        return known.service_request != arrived.service_request
     if _two(known.study_instance_uid, arrived.study_instance_uid) or _two(known.part, arrived.part):
         return True
     if known.part and not arrived.part and other_procedure(known.procedure, arrived.procedure):
@@ -47,7 +50,7 @@ def contradicts(known: Order, arrived: Order) -> bool:
 
 def clashes(known: Order, arrived: Order) -> bool:
     """They share a number that only one patient's order can have. A shared filler order number counts where there is no other."""
-    keys = [key for key in arrived.keys() if key.kind not in ("filler", "part")]  # noqa: SIM118 - a method of Order
+    keys = [key for key in arrived.keys() if key.kind not in ("filler", "part", "task")]  # noqa: SIM118 - a method of Order
     return any(key in known.keys() for key in keys or arrived.keys())  # noqa: SIM118
 
 
@@ -76,7 +79,38 @@ def under_one_number(known: Order, arrived: Order) -> bool:
 def enriched(known: Order, arrived: Order) -> Order:
     """The known order with what only the second arrival says; nothing is overwritten."""
     patient = _patient(known.patient, arrived.patient)
-    return replace(_merged(arrived, known, known), patient=patient, event=known.event or arrived.event)
+    new = {name for name in _ELEMENTS if getattr(arrived, name) and not getattr(known, name)}
+    trace = (*known.trace, *(line for line in arrived.trace if line[0] in new))
+    merged = _merged(arrived, known, known)
+    return replace(merged, patient=patient, event=known.event or arrived.event, trace=trace)
+
+
+def restated(known: Order, arrived: Order) -> Order:
+    """The order of a ServiceRequest as this stands now: the resource is the whole order, so what it says no more is gone.
+
+    What another resource or message said besides stays, and the UID of an ImagingStudy goes before the one that was planned.
+    """
+    studied = known.came_from("study_instance_uid", "ImagingStudy")
+    kept = {
+        name
+        for name in _ELEMENTS
+        if getattr(known, name)
+        and not known.came_from(name, "ServiceRequest")
+        and (not getattr(arrived, name) or (studied and name == "study_instance_uid"))
+    }
+    elements = {name: getattr(known if name in kept else arrived, name) for name in _ELEMENTS}
+    said = (line for line in arrived.trace if line[0] not in kept)
+    others = (line for line in known.trace if line[0] in kept)
+    return replace(
+        known,
+        **elements,
+        control=OrderControl.NEW,
+        patient=_as_read(known.patient, arrived.patient),
+        priority=arrived.priority,
+        event=arrived.event,
+        related=arrived.related,
+        trace=(*said, *others),
+    )
 
 
 def changed(known: Order, arrived: Order) -> Order:
@@ -84,10 +118,7 @@ def changed(known: Order, arrived: Order) -> Order:
 
     Who the patient is, only ADT and the FHIR server's Patient change.
     """
-    patient = _patient(known.patient, arrived.patient)
-    if arrived.patient.reference and patient is not known.patient:
-        read = arrived.patient
-        patient = replace(patient, birth_date=read.birth_date or patient.birth_date, sex=read.sex or patient.sex)
+    patient = _as_read(known.patient, arrived.patient)
     priority = arrived.priority if arrived.states("priority") else known.priority
     event = arrived.event or known.event
     return replace(_merged(known, arrived, known), patient=patient, priority=priority, event=event)
@@ -111,28 +142,38 @@ def needs_restart(before: Order, after: Order) -> bool:
     )
 
 
+_ELEMENTS = (
+    "placer",
+    "filler",
+    "accession",
+    "study_instance_uid",
+    "procedure",
+    "modality",
+    "reason",
+    "requested_at",
+    "service_request",
+    "account",
+    "visit",
+    "group",
+    "requested_procedure_id",
+    "scheduled_step_id",
+    "station_ae_title",
+    "scheduled_at",
+)
+
+
 def _merged(weaker: Order, stronger: Order, known: Order) -> Order:
     has_come = OrderControl.NEW in (weaker.control, stronger.control)
-    return replace(
-        known,
-        control=OrderControl.NEW if has_come else known.control,
-        placer=stronger.placer or weaker.placer,
-        filler=stronger.filler or weaker.filler,
-        accession=stronger.accession or weaker.accession,
-        study_instance_uid=stronger.study_instance_uid or weaker.study_instance_uid,
-        procedure=stronger.procedure or weaker.procedure,
-        modality=stronger.modality or weaker.modality,
-        reason=stronger.reason or weaker.reason,
-        requested_at=stronger.requested_at or weaker.requested_at,
-        service_request=stronger.service_request or weaker.service_request,
-        account=stronger.account or weaker.account,
-        visit=stronger.visit or weaker.visit,
-        group=stronger.group or weaker.group,
-        requested_procedure_id=stronger.requested_procedure_id or weaker.requested_procedure_id,
-        scheduled_step_id=stronger.scheduled_step_id or weaker.scheduled_step_id,
-        station_ae_title=stronger.station_ae_title or weaker.station_ae_title,
-        scheduled_at=stronger.scheduled_at or weaker.scheduled_at,
-    )
+    elements = {name: getattr(stronger, name) or getattr(weaker, name) for name in _ELEMENTS}
+    return replace(known, control=OrderControl.NEW if has_come else known.control, **elements)
+
+
+def _as_read(known: PatientIdentity, arrived: PatientIdentity) -> PatientIdentity:
+    """The known patient; birth date and sex as the FHIR server's Patient says, where that is the arrival."""
+    patient = _patient(known, arrived)
+    if not arrived.reference or patient is known:
+        return patient
+    return replace(patient, birth_date=arrived.birth_date or patient.birth_date, sex=arrived.sex or patient.sex)
 
 
 def _patient(known: PatientIdentity, arrived: PatientIdentity) -> PatientIdentity:

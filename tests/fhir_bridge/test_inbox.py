@@ -125,7 +125,7 @@ def test_a_service_request_on_hold_holds_its_job_until_it_is_active_again(house:
 def test_a_service_request_that_starts_on_hold_waits_for_its_release(house: House) -> None:
     house.record.store(a_service_request(status="on-hold"))
     house.notify()
-    assert [(job.status, job.reason) for job in house.store.jobs()] == [(Status.ON_HOLD, "order.on-hold-early")]
+    assert [(job.status, job.reason) for job in house.store.jobs()] == [(Status.ON_HOLD, "order.on-hold")]
 
 
 def test_a_service_request_that_is_revoked_while_on_hold_is_cancelled(house: House) -> None:
@@ -235,7 +235,7 @@ def test_an_order_whose_server_does_not_answer_is_put_off(house: House) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "identity", "reason"),
-    [("ServiceRequest", "404", "fhir.not-found"), ("Claim", "1", "notification.type"), ("", "", "notification.type")],
+    [("Claim", "1", "notification.type"), ("Task", "1", "notification.type"), ("", "", "notification.type")],
 )
 def test_what_cannot_be_used_is_quarantined_with_its_reason(
     house: House, kind: str, identity: str, reason: str

@@ -6,6 +6,7 @@ import pytest
 
 from mappings.authority import Authorities
 from mappings.code import Code
+from mappings.fhir_imaging_study import study_facts, with_study
 from mappings.fhir_order import order_from
 from mappings.order import Order, OrderControl, Priority
 from mappings.refusal import MappingRefused
@@ -28,7 +29,8 @@ def read(patient: dict[str, Any] = PATIENT, study: dict[str, Any] | None = None,
         "intent": "order",
         "subject": {"reference": "Patient/p-1"},
     }
-    return order_from({**request, **elements}, patient, study, Authorities())
+    order = order_from({**request, **elements}, patient, Authorities())
+    return with_study(order, study_facts(study, order.patient.reference, order.service_request)) if study else order
 
 
 def typed(kind: str, value: str) -> dict[str, Any]:

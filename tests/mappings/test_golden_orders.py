@@ -9,6 +9,7 @@ import pytest
 
 from hl7_listener.message import Message
 from mappings.authority import Authorities, Authority
+from mappings.fhir_imaging_study import study_facts, with_study
 from mappings.fhir_order import order_from
 from mappings.hl7v2_order import SenderPolicy, orders_from
 from mappings.order import Order
@@ -29,7 +30,10 @@ def orders_of(case: Path) -> tuple[Order, ...]:
         policy = SenderPolicy(SITE, time_zone="Europe/Berlin", patient_authority="HOSP")
         return orders_from(Message((case / "input.hl7").read_bytes()), policy)
     resources = json.loads((case / "input.json").read_text())
-    return (order_from(resources["service_request"], resources["patient"], resources["imaging_study"], SITE),)
+    order = order_from(resources["service_request"], resources["patient"], SITE)
+    if study := resources["imaging_study"]:
+        order = with_study(order, study_facts(study, order.patient.reference, order.service_request))
+    return (order,)
 
 
 def shown(value: Any) -> Any:

@@ -29,7 +29,7 @@ def by_hl7(story, control: str = "NW") -> Order:
 
 
 def by_fhir(story) -> Order:
-    return order_from(patients.service_request(story, AT), patients.history(story)[0], None, AUTHORITIES)
+    return order_from(patients.service_request(story, AT), patients.history(story)[0], AUTHORITIES)
 
 
 @pytest.mark.parametrize("story", SENT, ids=lambda story: story.name)
