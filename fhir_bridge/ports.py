@@ -1,6 +1,6 @@
 """Every way to the outside, as a Protocol. Each has a real adapter and an in-memory twin that passes the same contract tests."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -156,7 +156,7 @@ class JobQueue(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One destination of one job's report.
+    """One destination of one job's report. `contents`: digests of the reports that are there, or may be, the latest last.
 
     `status`: pending, sending (it may be there), delivered, stale (an older one is there, and the job runs anew), refused (a person
     must look), skipped (refused, and the site wants that passed over).
@@ -169,6 +169,12 @@ class Delivery:
     reason: str = ""
     reference: str = ""
     updated: datetime | None = None
+    contents: tuple[str, ...] = ()
+
+
+def with_content(contents: tuple[str, ...], content: str) -> tuple[str, ...]:
+    """`Delivery.contents` once the report of this digest may be there, too."""
+    return (*(other for other in contents if other != content), content) if content else contents
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,11 +258,15 @@ class Ledger(Protocol):
 
     def keep_feed(self, feed: Feed) -> None: ...
 
-    def add_changes(self, found: Sequence[Notification]) -> Added:
+    def add_changes(self, found: Sequence[Notification], awaited: Collection[Notification] = ()) -> Added:
         """What asking found (`subscription` is `catch-up`), without bodies: those that were not told before are kept.
 
         Told before is a version of a resource that a Subscription told, and that could be used, or that asking found before.
+        Of the `awaited` ones a Subscription should tell yet, by its version or without one: see `given_up`.
         """
+
+    def given_up(self, resource_type: str, before: datetime) -> int:
+        """How many changes were awaited that asking found before then, and no Subscription told: they are awaited no longer."""
 
     def settle_notification(
         self, notification: int, status: str, reason: str = "", wake_at: datetime | None = None
@@ -298,6 +308,9 @@ class Ledger(Protocol):
         A cancel while a result may be out is False too; it is kept as a wish, see `JobQueue.record`.
         """
 
+    def replace_artifact(self, job: str, stage: Stage, content: str, *, instead_of: str) -> bool:
+        """From now on this digest is the step's artifact. False, and nothing changes, where it was not `instead_of` (empty: none)."""
+
     def note(self, job: str, event: str, reason: str = "") -> None:
         """A line in the timeline without a move."""
 
@@ -338,6 +351,8 @@ class JobStore(Protocol):
     def notifications(self, statuses: Iterable[str] = (), limit: int = 200) -> tuple[Notification, ...]:
         """Newest first."""
 
+    def notification(self, notification: int) -> Notification | None: ...
+
     def notification_body(self, notification: int) -> bytes | None:
         """As it came; None for an unknown number."""
 
@@ -352,7 +367,8 @@ class JobStore(Protocol):
 
     def deliveries(self, job: str) -> tuple[Delivery, ...]: ...
 
-    def begin_delivery(self, claim: Claim, destination: str) -> Delivery:
-        """Now `sending`: from here a cancel comes too late. A delivered one is given back as it stands. Raises StaleClaim."""
+    def begin_delivery(self, claim: Claim, destination: str, content: str = "") -> Delivery:
+        """Now `sending`: from here a cancel comes too late, and the report of this digest may be there. A delivered one is given back
+        as it stands. Raises StaleClaim."""
 
     def end_delivery(self, claim: Claim, delivery: Delivery) -> None: ...

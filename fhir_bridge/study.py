@@ -37,11 +37,32 @@ class RawStudy:
 
 
 @dataclass(frozen=True, slots=True)
+class ContextSource:
+    """How one resource type of the context was had.
+
+    `how`: `search`; `everything` ($everything); `reference` (the order named it); `not-offered`: the server has no way to ask for it;
+    `refused`: it would not show all of it, `code` says why. `is_truncated`: there may be more than we took. `newest`: the date of the newest
+    resource, as given.
+    """
+
+    how: str
+    count: int = 0
+    is_truncated: bool = False
+    newest: str = field(default="", repr=False)
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ClinicalContext:
-    """What the FHIR server knows of the patient, as it sent it. `others` maps a resource type to its resources, newest first."""
+    """What the FHIR server knows of the patient, as it sent it.
+
+    `others` maps a resource type to its resources, newest first. What is not there is not known, which is not the same as normal:
+    `sources` says for every type that was asked for whether it was answered.
+    """
 
     patient: Resource = field(repr=False)
     others: Mapping[str, tuple[Resource, ...]] = field(default_factory=dict, repr=False)
+    sources: Mapping[str, ContextSource] = field(default_factory=dict)
 
 
 _CROSSED = object()  # only deid.crossing holds it

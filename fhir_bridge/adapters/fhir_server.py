@@ -1,36 +1,17 @@
 """The hospital's FHIR server as `ports.ClinicalRecord`: the patient, the order, and the clinical context, by identifier (DESIGN §4a, §6)."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from fhir_bridge.adapters.fhir_client import FhirClient, Params, token
-from fhir_bridge.adapters.record_match import (
-    CONTEXT_TYPES,
-    patient_of,
-    reference_to,
-    service_request_of,
-    study_of,
-    usable,
-)
+from fhir_bridge.adapters.fhir_context import ContextReader
+from fhir_bridge.adapters.record_match import patient_of, service_request_of, study_of
 from fhir_bridge.adapters.record_orders import orders_for
 from fhir_bridge.study import ClinicalContext, Resource
 from mappings.code_system import DICOM_UID
 from mappings.order import Identifier, Order, PatientIdentity
 
-MAX_CONTEXT_RESOURCES = 500  # of one type, the newest where the server can sort
 MAX_ACTIVE_REQUESTS = 200  # of one patient
 _MAX_MATCHES = 10  # of an identifier: more than one is too many already
-_PARALLEL_SEARCHES = 4
-_FILTERS: dict[str, Params] = {"Observation": (("category", "laboratory"),)}
-_NEWEST_FIRST = {
-    "Condition": "recorded-date",
-    "AllergyIntolerance": "date",
-    "Observation": "date",
-    "MedicationRequest": "authoredon",
-    "MedicationStatement": "effective",
-    "DiagnosticReport": "date",
-    "ImagingStudy": "started",
-}
 
 
 class FhirServerRecord:
@@ -38,6 +19,7 @@ class FhirServerRecord:
 
     def __init__(self, client: FhirClient) -> None:
         self._client = client
+        self._context = ContextReader(client)
 
     def read(self, reference: str) -> Resource:
         return self._client.read(reference)
@@ -66,20 +48,7 @@ class FhirServerRecord:
         )
 
     def context_of(self, patient: Resource, order: Order) -> ClinicalContext:
-        """A type that the server does not have is missing from `others`; one that it has, without resources, is an empty tuple there."""
-        reference = reference_to(patient)
-        supported = self._client.search_parameters()
-        types = [kind for kind in CONTEXT_TYPES if kind in supported]
-        with ThreadPoolExecutor(_PARALLEL_SEARCHES, thread_name_prefix="fhir-context") as pool:
-            found = pool.map(lambda kind: self._of_patient(kind, reference), types)
-            return ClinicalContext(patient, others=dict(zip(types, found, strict=True)))
-
-    def _of_patient(self, kind: str, patient: str) -> tuple[Resource, ...]:
-        params: Params = (("patient", patient), *_FILTERS.get(kind, ()))
-        if (sort := _NEWEST_FIRST[kind]) in self._client.search_parameters()[kind]:
-            params = (*params, ("_sort", f"-{sort}"))
-        found = self._client.search(kind, params, limit=MAX_CONTEXT_RESOURCES)
-        return usable(found, patient)
+        return self._context.context_of(patient, order)
 
     def _active_requests(self, patient: str) -> tuple[Resource, ...]:
         """The newest first, where the server can sort; none where it cannot search by patient."""

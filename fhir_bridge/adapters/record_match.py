@@ -1,4 +1,4 @@
-"""Which Patient and which ServiceRequest is meant, and what of a patient's record is used: the rules, without a wire (DESIGN §4a). Pure."""
+"""Which Patient, which ServiceRequest and which ImagingStudy is meant: the rules, without a wire (DESIGN §4a). Pure."""
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
@@ -6,21 +6,11 @@ from datetime import date
 from fhir_bridge.adapters.fhir_client import literal
 from fhir_bridge.errors import Refused
 from fhir_bridge.study import Resource
-from mappings.fhir_observations import is_ours
 from mappings.order import Identifier, Order, PatientIdentity
 
 Search = Callable[[Identifier], Iterable[Resource]]
 Read = Callable[[str], Resource]
 
-CONTEXT_TYPES: dict[str, tuple[str, ...]] = {  # resource type -> the elements that date it, best first
-    "Condition": ("recordedDate", "onsetDateTime"),
-    "AllergyIntolerance": ("recordedDate", "onsetDateTime"),
-    "Observation": ("effectiveDateTime", "effectiveInstant", "effectivePeriod", "issued"),
-    "MedicationRequest": ("authoredOn",),
-    "MedicationStatement": ("effectiveDateTime", "effectivePeriod", "dateAsserted"),
-    "DiagnosticReport": ("effectiveDateTime", "effectivePeriod", "issued"),
-    "ImagingStudy": ("started",),
-}
 MAX_MERGES = 5  # of one patient into another, and that one into a third
 _SEXES = ("male", "female", "other")
 
@@ -208,33 +198,3 @@ def study_of(patient: str, former: Sequence[Identifier], found: Iterable[Resourc
     if any(subject_of(study) and not is_about(study, patient, former, read) for study in studies):
         raise Refused("patient.mismatch", "ImagingStudy.subject", "the study belongs to another patient")
     return reference_to(studies[0]) if studies else ""
-
-
-def usable(resources: Iterable[Resource], patient: str) -> tuple[Resource, ...]:
-    """The patient's resources, newest first, without our own results and what was entered in error.
-
-    Raises Refused `patient.mismatch` where the server sent another patient's: its search cannot be trusted.
-    """
-    kept = []
-    for resource in resources:
-        if subject_of(resource) != patient:
-            raise Refused("patient.mismatch", resource["resourceType"], "the server sent a resource of another patient")
-        if not _is_void(resource) and not is_ours(resource):
-            kept.append(resource)
-    return tuple(sorted(kept, key=_dated, reverse=True))
-
-
-def _is_void(resource: Resource) -> bool:
-    codings = (resource.get("verificationStatus") or {}).get("coding", ())
-    return resource.get("status") == "entered-in-error" or any(c.get("code") == "entered-in-error" for c in codings)
-
-
-def _dated(resource: Resource) -> str:
-    """The best date as text: ISO dates sort as text, to within the difference of time zones."""
-    for element in CONTEXT_TYPES[resource["resourceType"]]:
-        value = resource.get(element)
-        if isinstance(value, dict):
-            value = value.get("start") or value.get("end")
-        if value:
-            return str(value)
-    return ""

@@ -10,6 +10,7 @@ from fhir_bridge.adapters.in_memory.record import InMemoryRecord
 from fhir_bridge.ports import ClinicalRecord
 
 Resource = dict[str, Any]
+ACT_CODE = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
 
 
 class Hospital(Protocol):
@@ -70,7 +71,7 @@ class Resources:
 
     def of(self, patient: Resource, resource_type: str, name: str, **elements: Any) -> Resource:
         """A resource about the patient."""
-        about = "patient" if resource_type == "AllergyIntolerance" else "subject"
+        about = "patient" if resource_type in ("AllergyIntolerance", "Immunization") else "subject"
         required: dict[str, Resource] = {
             "Condition": {},
             "AllergyIntolerance": {},
@@ -80,6 +81,9 @@ class Resources:
             "DiagnosticReport": {"status": "final", "code": {"text": "chest film"}},
             "ImagingStudy": {"status": "available"},
             "ServiceRequest": {"status": "active", "intent": "order"},
+            "Encounter": {"status": "in-progress", "class": {"system": ACT_CODE, "code": "IMP"}},
+            "Procedure": {"status": "completed"},
+            "Immunization": {"status": "completed", "vaccineCode": {"text": "x"}, "occurrenceDateTime": "2026-01-01"},
         }
         return {
             "resourceType": resource_type,
@@ -90,5 +94,9 @@ class Resources:
         }
 
     def laboratory(self, patient: Resource, name: str, **elements: Any) -> Resource:
-        coding = {"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": "laboratory"}
+        return self.measured(patient, name, "laboratory", **elements)
+
+    def measured(self, patient: Resource, name: str, category: str, **elements: Any) -> Resource:
+        """An Observation of a category of R4."""
+        coding = {"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": category}
         return self.of(patient, "Observation", name, category=[{"coding": [coding]}], **elements)

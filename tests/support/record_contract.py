@@ -5,18 +5,10 @@ from typing import Any
 import pytest
 
 from mappings.order import Identifier, Order, OrderControl, PatientIdentity
+from tests.support.context_contract import ContextContract
 from tests.support.hospitals import Hospital, Resources
 from tests.support.patient_contract import PatientContract, refused
 from tests.support.study_orders_contract import StudyOrdersContract
-
-OURS = {"tag": [{"system": "urn:fhir-bridge:tag", "code": "ai-result"}]}
-VOID = {
-    "coding": [{"system": "http://terminology.hl7.org/CodeSystem/condition-ver-status", "code": "entered-in-error"}]
-}
-
-
-def ids(resources: tuple[dict[str, Any], ...]) -> list[str]:
-    return [resource["id"].rpartition("-")[2] for resource in resources]
 
 
 def an_order(placer: Identifier | None = None, **elements: Any) -> Order:
@@ -175,71 +167,6 @@ class OrderContract:
         assert (
             hospital.record.find_imaging_study(uid, f"Patient/{make.mark}-b", former) == f"ImagingStudy/{make.mark}-i"
         )
-
-
-class ContextContract:
-    """What is known of the patient."""
-
-    @pytest.fixture
-    def make(self) -> Resources:
-        return Resources()
-
-    def test_the_context_has_every_type_newest_first(self, hospital: Hospital, make: Resources) -> None:
-        patient = make.patient()
-        dated = {
-            "Condition": "recordedDate", "AllergyIntolerance": "recordedDate", "MedicationRequest": "authoredOn",
-            "MedicationStatement": "effectiveDateTime", "DiagnosticReport": "effectiveDateTime", "ImagingStudy": "started",
-        }  # fmt: skip
-        hospital.store(patient)
-        for kind, element in dated.items():
-            days = {"x1": "2026-01-01", "x3": "2026-03-01", "x2": "2026-02-01"}
-            names = {name: f"{kind.lower()}-{name}" for name in days}
-            hospital.store(
-                *(make.of(patient, kind, names[n], **{element: f"{day}T08:00:00Z"}) for n, day in days.items())
-            )
-        hospital.store(make.laboratory(patient, "lab", effectiveDateTime="2026-01-01"))
-        others = hospital.record.context_of(patient).others
-        assert {kind: ids(others[kind]) for kind in dated} == {kind: ["x3", "x2", "x1"] for kind in dated}
-        assert ids(others["Observation"]) == ["lab"]
-
-    def test_a_patient_of_whom_nothing_is_known_has_an_empty_context(self, hospital: Hospital, make: Resources) -> None:
-        hospital.store(make.patient())
-        others = hospital.record.context_of(make.patient()).others
-        assert set(others.values()) == {()}
-        assert "Condition" in others
-
-    def test_of_the_observations_only_the_laboratorys_count(self, hospital: Hospital, make: Resources) -> None:
-        patient = make.patient()
-        hospital.store(patient, make.laboratory(patient, "lab"), make.of(patient, "Observation", "pulse"))
-        assert ids(hospital.record.context_of(patient).others["Observation"]) == ["lab"]
-
-    def test_what_we_wrote_and_what_was_wrong_is_no_context(self, hospital: Hospital, make: Resources) -> None:
-        patient = make.patient()
-        hospital.store(
-            patient,
-            make.of(patient, "DiagnosticReport", "theirs"),
-            make.of(patient, "DiagnosticReport", "ours", meta=OURS),
-            make.of(patient, "DiagnosticReport", "void", status="entered-in-error"),
-            make.of(patient, "Condition", "wrong", verificationStatus=VOID),
-        )
-        others = hospital.record.context_of(patient).others
-        assert ids(others["DiagnosticReport"]) == ["theirs"]
-        assert others["Condition"] == ()
-
-    def test_the_context_of_another_patient_stays_theirs(self, hospital: Hospital, make: Resources) -> None:
-        patient, other = make.patient("a"), make.patient("b", "CANARY-2")
-        hospital.store(patient, other, make.of(other, "Condition", "theirs"))
-        assert hospital.record.context_of(patient).others["Condition"] == ()
-
-    def test_a_long_history_comes_whole(self, hospital: Hospital, make: Resources) -> None:
-        patient = make.patient()
-        results = [
-            make.laboratory(patient, f"{n:03}", effectiveDateTime=f"2025-{n // 28 + 1:02}-{n % 28 + 1:02}")
-            for n in range(130)
-        ]
-        hospital.store(patient, *results)
-        found = hospital.record.context_of(patient).others["Observation"]
-        assert ids(found) == [f"{n:03}" for n in reversed(range(130))]
 
 
 class RecordContract(PatientContract, OrderContract, StudyOrdersContract, ContextContract):

@@ -4,15 +4,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from fhir_bridge.adapters.fhir_client import literal
+from fhir_bridge.adapters.record_context import TOPICS, context_from, part_of, references_of, referred
 from fhir_bridge.adapters.record_match import (
-    CONTEXT_TYPES,
     carries,
     patient_of,
     reference_to,
     service_request_of,
     study_of,
     subject_of,
-    usable,
 )
 from fhir_bridge.adapters.record_orders import orders_for
 from fhir_bridge.errors import BridgeError, Refused
@@ -65,12 +64,16 @@ class InMemoryRecord:
         )
 
     def context_of(self, patient: Resource, order: Order) -> ClinicalContext:
-        reference = reference_to(patient)
-        others = {
-            kind: usable((r for r in self._of_type(kind) if subject_of(r) == reference and _is_context(r)), reference)
-            for kind in CONTEXT_TYPES
-        }
-        return ClinicalContext(patient, others=others)
+        about = reference_to(patient)
+        parts = [
+            part_of(topic, [r for r in self._of_type(topic.kind) if subject_of(r) == about], about, is_truncated=False)
+            for topic in TOPICS
+        ]
+        if order.service_request:
+            parts.append(request := referred(order.service_request, about, order, self.read))
+            references = [reference for resource in request.resources for reference in references_of(resource)]
+            parts += [referred(reference, about, order, self.read) for reference in references]
+        return context_from(patient, order, parts)
 
     def _with_identifier(self, kind: str, identifier: Identifier) -> Iterable[Resource]:
         return [resource for resource in self._of_type(kind) if carries(resource, identifier)]
@@ -82,9 +85,3 @@ class InMemoryRecord:
     def _be_there(self) -> None:
         if self.outage is not None:
             raise self.outage
-
-
-def _is_context(resource: Resource) -> bool:
-    """Of the Observations only the laboratory's."""
-    codings = (coding for category in resource.get("category", ()) for coding in category.get("coding", ()))
-    return resource["resourceType"] != "Observation" or any(coding.get("code") == "laboratory" for coding in codings)

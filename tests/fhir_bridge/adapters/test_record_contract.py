@@ -12,7 +12,7 @@ from fhir_bridge.practice.fhir_peer import FhirPeer
 from mappings.order import Identifier, PatientIdentity
 from tests.support.hospitals import Hospital, ServerHospital, TwinHospital
 from tests.support.record_contract import RecordContract
-from tests.support.scripted_http import Asked, Scripted, ScriptedServer, fhir
+from tests.support.scripted_http import Scripted, fhir
 
 SOMEONE = PatientIdentity((Identifier("CANARY-1", "urn:oid:1.2.3"),))
 
@@ -44,53 +44,3 @@ def test_a_server_that_ignores_the_search_finds_no_wrong_patient(serve: Callable
     with pytest.raises(Refused) as caught:
         FhirServerRecord(serve(searchset(stranger))).find_patient(SOMEONE)
     assert caught.value.code == "patient.not-found"
-
-
-def capable_of(*types: str) -> Scripted:
-    resources = [{"type": kind, "searchParam": [{"name": "patient"}]} for kind in types]
-    return fhir({"resourceType": "CapabilityStatement", "rest": [{"mode": "server", "resource": resources}]})
-
-
-def test_a_type_that_the_server_does_not_have_is_missing_from_the_context(
-    serve: Callable[..., FhirClient], servers: list[ScriptedServer]
-) -> None:
-    client = serve(capable_of("Condition", "Observation", "Patient"), searchset())
-    context = FhirServerRecord(client).context_of({"resourceType": "Patient", "id": "1"})
-    assert dict(context.others) == {"Condition": (), "Observation": ()}
-    assert {asked.path.partition("?")[0] for asked in servers[0].asked} == {
-        "/fhir/metadata", "/fhir/Condition", "/fhir/Observation",
-    }  # fmt: skip
-
-
-def test_a_server_that_sends_another_patients_context_is_refused(serve: Callable[..., FhirClient]) -> None:
-    theirs = {"resourceType": "Condition", "id": "1", "subject": {"reference": "Patient/2"}}
-    record = FhirServerRecord(serve(capable_of("Condition"), searchset(theirs)))
-    with pytest.raises(Refused) as caught:
-        record.context_of({"resourceType": "Patient", "id": "1"})
-    assert caught.value.code == "patient.mismatch"
-
-
-def test_only_what_the_server_can_sort_by_is_asked_for(
-    serve: Callable[..., FhirClient], servers: list[ScriptedServer]
-) -> None:
-    client = serve(capable_of("Condition"), searchset())
-    FhirServerRecord(client).context_of({"resourceType": "Patient", "id": "1"})
-    assert servers[0].asked[1].path == "/fhir/Condition?patient=Patient%2F1&_count=50"
-
-
-def test_an_error_in_one_of_the_parallel_searches_is_the_error_of_the_context(
-    serve: Callable[..., FhirClient], servers: list[ScriptedServer]
-) -> None:
-    client = serve(capable_of("Condition", "ImagingStudy"))
-    statement = servers[0].answer
-
-    def answer(asked: Asked) -> Scripted:
-        if "metadata" in asked.path:
-            return statement(asked)
-        return searchset() if "Condition" in asked.path else Scripted(500, b"")
-
-    servers[0].answer = answer
-    with pytest.raises(Unavailable) as caught:
-        FhirServerRecord(client).context_of({"resourceType": "Patient", "id": "1"})
-    assert caught.value.code == "fhir.unavailable"
-    assert caught.value.where == "GET ImagingStudy"

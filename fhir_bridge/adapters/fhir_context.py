@@ -1,0 +1,137 @@
+"""The clinical context from the FHIR server: independent reads at once, with what its CapabilityStatement offers (DESIGN §6)."""
+
+import itertools
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from functools import partial
+
+from fhir_bridge.adapters.fhir_answer import has_errors
+from fhir_bridge.adapters.fhir_client import FhirClient, Params
+from fhir_bridge.adapters.record_context import (
+    ANSWERED,
+    MAX_CONTEXT_RESOURCES,
+    TOPICS,
+    Part,
+    Topic,
+    context_from,
+    part_of,
+    references_of,
+    referred,
+    withheld,
+)
+from fhir_bridge.adapters.record_match import reference_to
+from fhir_bridge.errors import Refused, Unavailable
+from fhir_bridge.study import ClinicalContext, Resource
+from mappings.order import Order
+
+CONTEXT_SECONDS = 120.0  # for all of it; the deadline of one call is the client's
+MAX_EVERYTHING_RESOURCES = 2000
+_PAGE_SIZE = 50  # of $everything: HAPI's largest
+_PARALLEL_READS = 6  # of all jobs of this process together
+_UNAUTHORIZED = "fhir.unauthorized"  # 403 on one type: outside our scopes; on all of them: our credentials
+_ABOUT = ("patient", "subject")  # search parameters; what a server has of them differs by type
+Offered = Mapping[str, Collection[str]]
+Read = Callable[[], tuple[Part, ...]]
+
+
+class ContextReader:
+    """Threads may share it. One failing read fails the whole, what the server has no right for us to see is noted (`ContextSource`)."""
+
+    def __init__(self, client: FhirClient, seconds: float = CONTEXT_SECONDS) -> None:
+        self._client = client
+        self._seconds = seconds
+        self._pool = ThreadPoolExecutor(_PARALLEL_READS, thread_name_prefix="fhir-context")
+
+    def context_of(self, patient: Resource, order: Order) -> ClinicalContext:
+        """See `ports.ClinicalRecord`. Raises Unavailable `fhir.unavailable` where it takes longer than allowed."""
+        offered, about = self._client.search_parameters(), reference_to(patient)
+        searchable = [topic for topic in TOPICS if _about(offered, topic.kind)]
+        missing = [topic for topic in TOPICS if topic not in searchable]
+        reads: list[Read] = [partial(self._order, order, about)]
+        reads += [partial(self._search, topic, about, offered) for topic in searchable]
+        untold = [Part(topic.kind, "not-offered") for topic in missing]
+        if missing and "everything" in self._client.capabilities().operations.get("Patient", ()):
+            reads.append(partial(self._everything, missing, about))
+            untold = []
+        parts = [*untold, *itertools.chain.from_iterable(self._all(reads))]
+        if any(part.code == _UNAUTHORIZED for part in parts) and not any(part.how in ANSWERED for part in parts):
+            raise Unavailable(_UNAUTHORIZED, "context", "the server shows us nothing of the patient's record")
+        return context_from(patient, order, parts)
+
+    def _all(self, reads: Iterable[Read]) -> list[tuple[Part, ...]]:
+        """What they return; the first error ends the waiting, and what has not begun is not done any more."""
+        begun: list[Future[tuple[Part, ...]]] = [self._pool.submit(read) for read in reads]
+        try:
+            done, late = wait(begun, self._seconds, FIRST_EXCEPTION)
+            for future in begun:
+                if future in done:
+                    future.result()
+            if late:
+                raise Unavailable("fhir.unavailable", "context", f"not read within {self._seconds:g} s")
+            return [future.result() for future in begun]
+        finally:
+            for future in begun:
+                future.cancel()
+
+    def _search(self, topic: Topic, patient: str, offered: Offered) -> tuple[Part, ...]:
+        params: Params = ((_about(offered, topic.kind), patient),)
+        if topic.category and "category" in offered[topic.kind]:
+            params = (*params, ("category", topic.category))
+        if topic.statuses and "status" in offered[topic.kind]:
+            params = (*params, ("status", ",".join(topic.statuses)))
+        if topic.sort in offered[topic.kind]:
+            params = (*params, ("_sort", f"-{topic.sort}"))
+        if topic.elements:
+            params = (*params, ("_elements", ",".join(topic.elements)))
+        try:
+            found = self._client.search(topic.kind, params, limit=MAX_CONTEXT_RESOURCES)
+        except (Refused, Unavailable) as error:
+            return (_withheld(topic.kind, error),)
+        return (part_of(topic, found, patient, is_truncated=len(found) == MAX_CONTEXT_RESOURCES),)
+
+    def _everything(self, topics: list[Topic], patient: str) -> tuple[Part, ...]:
+        """`Patient/$everything` (R4 operation-patient-everything) of the types that cannot be searched by patient."""
+        kinds = sorted({topic.kind for topic in topics})
+        params: Params = (("_type", ",".join(kinds)), ("_count", str(_PAGE_SIZE)))
+        try:
+            found = tuple(itertools.islice(self._entries(patient, params, kinds), MAX_EVERYTHING_RESOURCES))
+        except (Refused, Unavailable) as error:
+            return tuple(_withheld(kind, error) for kind in kinds)
+        of_kind = {kind: [resource for resource in found if resource["resourceType"] == kind] for kind in kinds}
+        is_cut = len(found) == MAX_EVERYTHING_RESOURCES
+        return tuple(
+            part_of(topic, of_kind[topic.kind], patient, how="everything", is_truncated=is_cut) for topic in topics
+        )
+
+    def _entries(self, patient: str, params: Params, kinds: Collection[str]) -> Iterator[Resource]:
+        """Page by page; the server may have ignored `_type`."""
+        where = "GET Patient"
+        try:
+            for page in self._client.pages(f"{patient}/$everything", params):
+                for resource in (entry["resource"] for entry in page.bundle.get("entry", ())):
+                    if has_errors(resource):
+                        raise Unavailable("fhir.error-inside", where, "the Bundle says that it failed")
+                    if resource["resourceType"] in kinds and resource["id"]:
+                        yield resource
+        except (AttributeError, KeyError, TypeError):
+            raise Unavailable("fhir.not-fhir", where, "the entries of the Bundle are malformed") from None
+
+    def _order(self, order: Order, patient: str) -> tuple[Part, ...]:
+        """The ServiceRequest, then what it refers to, one after the other: they are few, and the searches take longer."""
+        if not order.service_request:
+            return ()
+        request = referred(order.service_request, patient, order, self._client.read)
+        references = [reference for resource in request.resources for reference in references_of(resource)]
+        return request, *(referred(reference, patient, order, self._client.read) for reference in references)
+
+
+def _withheld(kind: str, error: Refused | Unavailable) -> Part:
+    """Not granted, or nothing that the server does; what may pass is raised again."""
+    if isinstance(error, Unavailable) and error.code != _UNAUTHORIZED:
+        raise error
+    return withheld(kind, error)
+
+
+def _about(offered: Offered, kind: str) -> str:
+    """The search parameter that takes a patient; empty where the server offers none."""
+    return next((name for name in _ABOUT if name in offered.get(kind, ())), "")
