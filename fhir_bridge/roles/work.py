@@ -20,6 +20,7 @@ class Work:
         self._predictor = parts.predictor
         self._on_effects = on_effects
         self._catch_up = _catch_up(parts)
+        inbox = Inbox(parts.store, parts.record, parts.policy, parts.clock)
         self._worker = Worker(
             parts.queue,
             parts.kit,
@@ -27,7 +28,7 @@ class Work:
             threads=settings.threads,
             loops={
                 "intake": Intake(parts.journal, parts.store, parts.policy, parts.clock, self._applied).apply_next,
-                "inbox": Inbox(parts.store, parts.record, parts.policy, parts.clock).settle_due,
+                "inbox": lambda: self._heard(inbox.settle_due()),
                 "replies": Replies(parts.store, parts.mllp_destinations, parts.clock).send_due,
                 **({"catch-up": self._catch_up.turn, "watchdog": watchdog_of(parts).turn} if self._catch_up else {}),
             },
@@ -46,6 +47,12 @@ class Work:
     def _applied(self, effects: Sequence[Effect]) -> None:
         self._on_effects(effects)
         self._worker.wake()
+
+    def _heard(self, settled: int) -> int:
+        """A job that a notification made does not wait for the next look of a worker."""
+        if settled:
+            self._worker.wake()
+        return settled
 
     def drain(self, seconds: float) -> None:
         """Let running steps end."""
