@@ -112,7 +112,8 @@ def parts_of(site: Any, story: Any, job: Any) -> dict[str, float]:
 
     marks = {
         "hook to job": (min(hooks), first("received", "context")),
-        "context": (first("received", "context"), first("advance", "study")),
+        "until the context step": (first("received", "context"), first("claim", "context")),
+        "context": (first("claim", "context"), first("advance", "study")),
         "until the study step": (first("advance", "study"), first("claim", "study")),
         "deidentify": (first("advance", "deidentify"), first("advance", "analyse")),
         "until the analysis": (first("advance", "analyse"), first("claim", "analyse")),
