@@ -221,31 +221,30 @@ class _Walk:
 
     def _keep(self, ledger: Ledger, page: ChangePage, advanced: datetime | None) -> None:
         found = {_notification(change): change for change in page.changes if not change.is_ours}
-        added = ledger.add_changes(tuple(found))
         feed = ledger.feed(self.name)
-        missed = [one for one in added.untold if self._is_missed(feed, found[one], page.server_time)]
-        moved = replace(feed, watermark=_later(feed.watermark, advanced), missed=feed.missed + len(missed))
-        if missed:
-            moved = replace(moved, last_missed=self.clock.now())
+        expected = {one for one, change in found.items() if self._is_expected(feed, change, page.server_time)}
+        late = {one for one in expected if _age(found[one], page.server_time) > TOLD_WITHIN}
+        added = ledger.add_changes(tuple(found), expected - late)
+        moved = replace(feed, watermark=_later(feed.watermark, advanced))
+        moved = _missing(moved, len(late.intersection(added.untold)), self.clock.now())
         if moved != feed:
             ledger.keep_feed(moved)
 
-    def _is_missed(self, feed: Feed, change: Change, now: datetime | None) -> bool:
-        """A Subscription that was active then should have told it by now. Of deletions few servers tell."""
-        if self.is_first or not feed.wanted or feed.status != "active" or change.is_deleted:
+    def _is_expected(self, feed: Feed, change: Change, now: datetime | None) -> bool:
+        """A Subscription that was active then tells it, or should have. Of deletions few servers tell."""
+        if self.is_first or not feed.wanted or feed.status != "active" or change.is_deleted or change.changed is None:
             return False
-        if now is None or change.changed is None:
-            return False
-        age = now - change.changed  # by the server's clock; since when it is active, by ours
-        return age > TOLD_WITHIN and (feed.status_since is None or age < self.clock.now() - feed.status_since)
+        # how long ago it was goes by the server's clock, since when the Subscription is active by ours
+        return feed.status_since is None or _age(change, now) < self.clock.now() - feed.status_since
 
     def _end(self) -> None:
         """Up to the server's time at its first answer; else, of a server that says none, up to the newest that it told."""
         with self.store.transaction() as ledger:
             feed = ledger.feed(self.name)
+            given_up = ledger.given_up(feed.kind, self.clock.now() - TOLD_WITHIN)
             ledger.keep_feed(
                 replace(
-                    feed,
+                    _missing(feed, given_up, self.clock.now()),
                     watermark=_later(feed.watermark, self.started or self.newest),
                     caught_up=self.clock.now(),
                     trouble="",
@@ -259,6 +258,15 @@ class _Walk:
 def _notification(change: Change) -> Notification:
     method = "DELETE" if change.is_deleted else "PUT"
     return Notification(0, CATCH_UP, method, change.resource_type, change.resource_id, change.version_id, "ready")
+
+
+def _age(change: Change, now: datetime | None) -> timedelta:
+    """How long ago it changed, by the server's clock; nothing, where it does not say."""
+    return now - change.changed if now and change.changed else timedelta()
+
+
+def _missing(feed: Feed, count: int, now: datetime) -> Feed:
+    return replace(feed, missed=feed.missed + count, last_missed=now) if count else feed
 
 
 def _later(kept: datetime | None, found: datetime | None) -> datetime | None:

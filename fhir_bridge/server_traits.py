@@ -26,7 +26,7 @@ class ServerTraits:
 PROFILES: Mapping[str, ServerTraits] = {
     "generic": ServerTraits(),
     "hapi": ServerTraits(),
-    "sekmet": ServerTraits(history=False),
+    "sekmet": ServerTraits(),
     "epic": ServerTraits(
         transactions=False,
         conditional_create=False,

@@ -1,7 +1,7 @@
 """The store inside one transaction: `ports.Ledger` on SQL."""
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -127,8 +127,11 @@ class SqlLedger:
     def add_notification(self, notification: Notification, body: bytes) -> bool:
         return sql_notifications.add(self.connection, self.at, notification, body)
 
-    def add_changes(self, found: Sequence[Notification]) -> Added:
-        return sql_notifications.add_changes(self.connection, self.at, found)
+    def add_changes(self, found: Sequence[Notification], awaited: Collection[Notification] = ()) -> Added:
+        return sql_notifications.add_changes(self.connection, self.at, found, awaited)
+
+    def given_up(self, resource_type: str, before: datetime) -> int:
+        return sql_notifications.give_up(self.connection, resource_type, before)
 
     def settle_notification(
         self, notification: int, status: str, reason: str = "", wake_at: datetime | None = None
@@ -248,12 +251,12 @@ class SqlLedger:
         if row is None:
             return False
         known = job_of(row)
-        status, wish = from_outside(known.status, event, row.wish, out=is_out(self.connection, job))
+        stage = stage or known.stage
+        status, wish = from_outside(known.status, event, row.wish, out=is_out(self.connection, job), stage=stage)
         if status is None:
             if wish != row.wish:
                 self.connection.execute(update(t.job).where(t.job.c.id == job).values(wish=wish))
             return False
-        stage = stage or known.stage
         values = {
             "status": status,
             "stage": stage,
@@ -267,7 +270,7 @@ class SqlLedger:
         # a new fence: what a worker of the old state still writes is refused
         fenced = update(t.job).where(t.job.c.id == job).values(**values, fence=t.job.c.fence + 1, updated=self.at)
         self.connection.execute(fenced)
-        if event in (Event.CHANGE, Event.PATIENT, Event.REPLAY):
+        if event in (Event.CHANGE, Event.PATIENT, Event.REPLAY, Event.SIGN, Event.RETRACT):
             self._forget_from(job, stage)
         add_history(self.connection, job, self.at, event, stage, status, reason)
         return True
@@ -278,6 +281,17 @@ class SqlLedger:
         self.connection.execute(delete(t.artifact).where(t.artifact.c.job == job, t.artifact.c.stage.in_(later)))
         there = t.delivery.c.job == job, t.delivery.c.status == "delivered"
         self.connection.execute(update(t.delivery).where(*there).values(status="stale"))
+
+    def replace_artifact(self, job: str, stage: Stage, content: str, *, instead_of: str) -> bool:
+        a = t.artifact.c
+        of_step = a.job == job, a.stage == stage
+        latest = select(a.content).where(*of_step).order_by(a.created.desc(), a.id.desc()).limit(1)
+        if (self.connection.execute(latest).scalar() or "") != instead_of:
+            return False
+        self.connection.execute(delete(t.artifact).where(*of_step))
+        values = {"job": job, "stage": stage, "inputs": instead_of, "content": content, "created": self.at}
+        self.connection.execute(insert(t.artifact).values(values))
+        return True
 
     def note(self, job: str, event: str, reason: str = "") -> None:
         row = self.connection.execute(select(t.job.c.stage, t.job.c.status).where(t.job.c.id == job)).one()

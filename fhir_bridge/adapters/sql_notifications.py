@@ -1,10 +1,10 @@
 """The stored notifications inside one transaction: what `SqlLedger` does with them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Connection, Select, and_, bindparam, delete, insert, or_, select, text, update
 
 from fhir_bridge.adapters import sql_tables as t
 from fhir_bridge.adapters.sql_rows import NOTIFICATION_COLUMNS, notification_of
@@ -13,6 +13,7 @@ from fhir_bridge.ports import CATCH_UP, Added, Notification
 
 _N = t.notification.c
 _ADD = insert(t.notification)
+_AWAITED = text("awaited = 1")  # no parameter: else SQLite does not use the index of these few rows
 
 # of many versions at once, by the index; `resource_type` is one
 TOLD_BEFORE_QUERY: Select[Any] = select(*NOTIFICATION_COLUMNS).where(
@@ -24,18 +25,32 @@ TOLD_BEFORE_QUERY: Select[Any] = select(*NOTIFICATION_COLUMNS).where(
 
 def add(connection: Connection, at: datetime, notification: Notification, body: bytes) -> bool:
     """`Ledger.add_notification`."""
-    news, _ = news_among([notification], _told_before(connection, [notification]), lambda _: False)
+    kept = _told_before(connection, [notification])
+    if any(one.subscription == CATCH_UP for one in kept) or not notification.version_id:
+        same = [_N.version_id == notification.version_id] if notification.version_id else []
+        of_it = _N.resource_type == notification.resource_type, _N.resource_id == notification.resource_id
+        connection.execute(update(t.notification).where(_AWAITED, *of_it, *same).values(awaited=0))
+    news, _ = news_among([notification], kept, lambda _: False)
     if news:
         connection.execute(_ADD, _row(notification, at, body))
     return bool(news)
 
 
-def add_changes(connection: Connection, at: datetime, found: Sequence[Notification]) -> Added:
+def add_changes(
+    connection: Connection, at: datetime, found: Sequence[Notification], awaited: Collection[Notification]
+) -> Added:
     """`Ledger.add_changes`: one statement looks up all of them, one adds them."""
     news, untold = news_among(found, _told_before(connection, found), lambda one: _is_gone(connection, one))
     if news:
-        connection.execute(_ADD, [_row(one, at, b"") for one in news])
+        still = {one for one in untold if one in awaited}
+        connection.execute(_ADD, [_row(one, at, b"", awaited=one in still) for one in news])
     return Added(len(news), tuple(untold))
+
+
+def give_up(connection: Connection, resource_type: str, before: datetime) -> int:
+    """`Ledger.given_up`."""
+    overdue = _AWAITED, _N.resource_type == resource_type, _N.received < before
+    return connection.execute(update(t.notification).where(*overdue).values(awaited=0)).rowcount
 
 
 def settle(
@@ -92,7 +107,7 @@ def _is_gone(connection: Connection, deletion: Notification) -> bool:
     return connection.execute(newest).scalar() == "DELETE"
 
 
-def _row(notification: Notification, at: datetime, body: bytes) -> dict[str, object]:
+def _row(notification: Notification, at: datetime, body: bytes, *, awaited: bool = False) -> dict[str, object]:
     return {
         "subscription": notification.subscription,
         "method": notification.method,
@@ -105,4 +120,5 @@ def _row(notification: Notification, at: datetime, body: bytes) -> dict[str, obj
         "reason": notification.reason,
         "wake_at": at,
         "body": body,
+        "awaited": int(awaited),
     }

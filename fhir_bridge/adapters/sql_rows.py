@@ -23,7 +23,7 @@ JOB_COLUMNS = (
     t.job.c.wish,
 )  # fmt: skip
 
-NOTIFICATION_COLUMNS = tuple(column for column in t.notification.c if column.name != "body")
+NOTIFICATION_COLUMNS = tuple(column for column in t.notification.c if column.name not in ("body", "awaited"))
 
 _ADD_HISTORY = insert(t.history)
 
@@ -99,7 +99,10 @@ def feed_of(row: Any) -> Feed:
 
 def delivery_of(row: Any) -> Delivery:
     """A destination's state."""
-    return Delivery(row.job, row.destination, row.status, row.attempts, row.reason, row.reference, row.updated)
+    contents = tuple(row.contents.split())
+    return Delivery(
+        row.job, row.destination, row.status, row.attempts, row.reason, row.reference, row.updated, contents
+    )
 
 
 def patient_key(patient: PatientIdentity) -> str:

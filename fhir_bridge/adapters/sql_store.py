@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -19,12 +20,13 @@ from fhir_bridge.adapters.sql_rows import (
     job_of,
     notification_of,
     reply_of,
+    words,
 )
 from fhir_bridge.errors import StaleClaim
 from fhir_bridge.feed import Feed
 from fhir_bridge.job import Job, Stage, Status
 from fhir_bridge.journal import Effect, Reply
-from fhir_bridge.ports import Claim, Clock, Delivery, HistoryEntry, Notification
+from fhir_bridge.ports import Claim, Clock, Delivery, HistoryEntry, Notification, with_content
 
 
 class SqlStore:
@@ -112,6 +114,12 @@ class SqlStore:
         with self._database.reading() as connection:
             return tuple(notification_of(row) for row in connection.execute(query))
 
+    def notification(self, notification: int) -> Notification | None:
+        query = select(*NOTIFICATION_COLUMNS).where(t.notification.c.id == notification)
+        with self._database.reading() as connection:
+            row = connection.execute(query).first()
+        return notification_of(row) if row else None
+
     def notification_body(self, notification: int) -> bytes | None:
         query = select(t.notification.c.body).where(t.notification.c.id == notification)
         with self._database.reading() as connection:
@@ -138,7 +146,7 @@ class SqlStore:
         with self._database.reading() as connection:
             return tuple(delivery_of(row) for row in connection.execute(query))
 
-    def begin_delivery(self, claim: Claim, destination: str) -> Delivery:
+    def begin_delivery(self, claim: Claim, destination: str, content: str = "") -> Delivery:
         d, now = t.delivery.c, self._clock.now()
         row_is = d.job == claim.job.id, d.destination == destination
         with self._database.writing() as connection:
@@ -147,8 +155,16 @@ class SqlStore:
             if row is not None and row.status == "delivered":
                 return delivery_of(row)
             attempts = (row.attempts if row else 0) + 1
-            fresh = Delivery(claim.job.id, destination, "sending", attempts, "", row.reference if row else "", now)
-            values = {"status": "sending", "attempts": attempts, "reason": "", "updated": now}
+            before = delivery_of(row) if row else Delivery(claim.job.id, destination, "pending")
+            contents = with_content(before.contents, content)
+            fresh = replace(before, status="sending", attempts=attempts, reason="", updated=now, contents=contents)
+            values = {
+                "status": "sending",
+                "attempts": attempts,
+                "reason": "",
+                "updated": now,
+                "contents": words(contents),
+            }
             if row is not None:
                 connection.execute(update(t.delivery).where(*row_is).values(values))
             else:
@@ -158,7 +174,12 @@ class SqlStore:
 
     def end_delivery(self, claim: Claim, delivery: Delivery) -> None:
         d = t.delivery.c
-        values = {"status": delivery.status, "reason": delivery.reason, "reference": delivery.reference}
+        values = {
+            "status": delivery.status,
+            "reason": delivery.reason,
+            "reference": delivery.reference,
+            "contents": words(delivery.contents),
+        }
         with self._database.writing() as connection:
             check_fence(connection, claim)
             connection.execute(

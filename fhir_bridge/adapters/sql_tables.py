@@ -15,6 +15,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData()
@@ -101,8 +102,10 @@ notification = Table(
     Column("reason", String, nullable=False),
     Column("wake_at", Instant, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    Column("awaited", Integer, nullable=False),  # 1: asking found it, and a Subscription has yet to tell it
     Index("notification_due", "status", "wake_at"),
     Index("notification_version", "resource_type", "resource_id", "version_id"),
+    Index("notification_awaited", "resource_type", "received", sqlite_where=text("awaited = 1")),
 )
 
 feed = Table(
@@ -186,6 +189,7 @@ delivery = Table(
     Column("reason", String, nullable=False),
     Column("reference", String, nullable=False),
     Column("updated", Instant, nullable=False),
+    Column("contents", Text, nullable=False),  # digests of the reports that are there, or may be, blank-separated
 )
 
 history = Table(

@@ -5,7 +5,7 @@ import hashlib
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -27,6 +27,7 @@ from fhir_bridge.ports import (
     KnownOrder,
     Notification,
     PatientAlias,
+    with_content,
 )
 from fhir_bridge.rendezvous.survivor import has_or_had
 from mappings.order import Identifier, Order, OrderKey
@@ -47,6 +48,7 @@ class State:
     aliases: dict[tuple[str, str], PatientAlias] = field(default_factory=dict)
     notifications: dict[int, Notification] = field(default_factory=dict)
     newest_notification: int = 0
+    awaited: set[int] = field(default_factory=set)  # notifications
     wake_at: dict[int, datetime] = field(default_factory=dict)  # of a notification
     bodies: dict[int, bytes] = field(default_factory=dict)  # of a notification
     feeds: dict[str, Feed] = field(default_factory=dict)
@@ -94,22 +96,39 @@ class InMemoryLedger:
         self._state.reply_wake_at[number] = self._at
 
     def add_notification(self, notification: Notification, body: bytes) -> bool:
-        news, _ = news_among([notification], self._state.notifications.values(), lambda _: False)
+        kept = list(self._state.notifications.values())
+        of_it = notification.resource_type, notification.resource_id
+        self._state.awaited -= {
+            one.id
+            for one in kept
+            if (one.resource_type, one.resource_id) == of_it and notification.version_id in ("", one.version_id)
+        }
+        news, _ = news_among([notification], kept, lambda _: False)
         for one in news:
             self._keep(one, body)
         return bool(news)
 
-    def add_changes(self, found: Sequence[Notification]) -> Added:
+    def add_changes(self, found: Sequence[Notification], awaited: Collection[Notification] = ()) -> Added:
         news, untold = news_among(found, self._state.notifications.values(), self._is_gone)
         for one in news:
-            self._keep(one, b"")
+            number = self._keep(one, b"")
+            if one in untold and one in awaited:
+                self._state.awaited.add(number)
         return Added(len(news), tuple(untold))
 
-    def _keep(self, notification: Notification, body: bytes) -> None:
+    def given_up(self, resource_type: str, before: datetime) -> int:
+        kept = self._state.notifications.items()
+        old = {n for n, one in kept if one.resource_type == resource_type and one.received and one.received < before}
+        overdue = self._state.awaited & old
+        self._state.awaited -= overdue
+        return len(overdue)
+
+    def _keep(self, notification: Notification, body: bytes) -> int:
         number = self._state.newest_notification = self._state.newest_notification + 1
         self._state.notifications[number] = replace(notification, id=number, received=self._at)
         self._state.bodies[number] = body
         self._state.wake_at[number] = self._at
+        return number
 
     def _is_gone(self, deletion: Notification) -> bool:
         same = [
@@ -201,17 +220,19 @@ class InMemoryLedger:
         known = self._state.jobs.get(job)
         if known is None:
             return False
-        status, wish = from_outside(known.status, event, self._state.wishes.get(job, ""), out=self._state.is_out(job))
+        stage = stage or known.stage
+        wish = self._state.wishes.get(job, "")
+        status, wish = from_outside(known.status, event, wish, out=self._state.is_out(job), stage=stage)
         self._state.wishes[job] = wish
         if status is None:
             return False
         moved = replace(
-            known, status=status, stage=stage or known.stage, reason=reason, attempts=0, memo="",
+            known, status=status, stage=stage, reason=reason, attempts=0, memo="",
             wake_at=None, fence=known.fence + 1, updated=self._at,
         )  # fmt: skip
         self._state.jobs[job] = moved
         self._state.losses.pop(job, None)
-        if event in (Event.CHANGE, Event.PATIENT, Event.REPLAY):
+        if event in (Event.CHANGE, Event.PATIENT, Event.REPLAY, Event.SIGN, Event.RETRACT):
             self._forget_from(job, moved.stage)
         self._state.remember(moved, event, reason, self._at)
         return True
@@ -223,6 +244,15 @@ class InMemoryLedger:
         for place, delivery in self._state.deliveries.items():
             if delivery.job == job and delivery.status == "delivered":
                 self._state.deliveries[place] = replace(delivery, status="stale")
+
+    def replace_artifact(self, job: str, stage: Stage, content: str, *, instead_of: str) -> bool:
+        kept = {place: made for place, made in self._state.artifacts.items() if place[:2] == (job, stage)}
+        if (list(kept.values()) or [""])[-1] != instead_of:
+            return False
+        for place in kept:
+            del self._state.artifacts[place]
+        self._state.artifacts[job, stage, instead_of] = content
+        return True
 
     def note(self, job: str, event: str, reason: str = "") -> None:
         self._state.remember(self._state.jobs[job], event, reason, self._at)
@@ -291,6 +321,9 @@ class InMemoryStore:
         newest_first = reversed(self.state.notifications.values())
         return tuple(n for n in newest_first if not wanted or n.status in wanted)[:limit]
 
+    def notification(self, notification: int) -> Notification | None:
+        return self.state.notifications.get(notification)
+
     def notification_body(self, notification: int) -> bytes | None:
         return self.state.bodies.get(notification)
 
@@ -307,14 +340,17 @@ class InMemoryStore:
     def deliveries(self, job: str) -> tuple[Delivery, ...]:
         return tuple(d for _, d in sorted(self.state.deliveries.items()) if d.job == job)
 
-    def begin_delivery(self, claim: Claim, destination: str) -> Delivery:
+    def begin_delivery(self, claim: Claim, destination: str, content: str = "") -> Delivery:
         with self.lock:
             self.state.require(claim)
             fresh = Delivery(claim.job.id, destination, "pending")
             known = self.state.deliveries.get((claim.job.id, destination), fresh)
             if known.status == "delivered":
                 return known
-            begun = replace(known, status="sending", attempts=known.attempts + 1, reason="", updated=self._clock.now())
+            begun = replace(
+                known, status="sending", attempts=known.attempts + 1, reason="", updated=self._clock.now(),
+                contents=with_content(known.contents, content),
+            )  # fmt: skip
             self.state.deliveries[claim.job.id, destination] = begun
             return begun
 

@@ -59,7 +59,15 @@ def _messages() -> None:
         sa.Column("reason", sa.String(), nullable=False),
         sa.Column("wake_at", sa.String(32), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("awaited", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(
+        "notification_awaited",
+        "notification",
+        ["resource_type", "received"],
+        unique=False,
+        sqlite_where=sa.text("awaited = 1"),
     )
     op.create_index("notification_due", "notification", ["status", "wake_at"], unique=False)
     op.create_index(
@@ -170,6 +178,7 @@ def _results() -> None:
         sa.Column("reason", sa.String(), nullable=False),
         sa.Column("reference", sa.String(), nullable=False),
         sa.Column("updated", sa.String(32), nullable=False),
+        sa.Column("contents", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("job", "destination"),
     )
     op.create_table(
