@@ -4,7 +4,7 @@ Servers lose Subscriptions: they are deleted, switched off, fail, or wait for ev
 should be is never written: each write costs notifications.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -69,6 +69,9 @@ class Subscriptions(Protocol):
 
     def remove(self, reference: str) -> None:
         """Gone, whoever removed it."""
+
+
+AlarmedFeeds = Callable[[], Sequence[tuple[Feed, tuple[str, ...]]]]  # each feed with its alarms; raises Unavailable
 
 
 @dataclass(frozen=True, slots=True)

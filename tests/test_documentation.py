@@ -14,11 +14,14 @@ from fhir_bridge.adapters.in_memory.store import InMemoryStore
 from fhir_bridge.api.fhir_api import fhir_api
 from fhir_bridge.api.fhir_endpoints import hooks
 from fhir_bridge.api.health import health
-from fhir_bridge.api.metrics import DoorFigures, Metrics, metrics
+from fhir_bridge.api.jwks import jwks
+from fhir_bridge.api.metrics import DoorFigures, FeedFigures, Metrics, metrics
 from fhir_bridge.cli.root import main
+from fhir_bridge.feed import Feed
 from fhir_bridge.web.app import make_app
 from fhir_bridge.web.message_pages import message_pages
 from fhir_bridge.web.pages import only_this_machine, pages
+from fhir_bridge.web.subscription_pages import subscription_pages
 from hl7_listener.traffic import Statistics
 from tests.support.frozen_clock import FrozenClock
 from tests.support.shown_jobs import ShownJobs
@@ -72,9 +75,11 @@ def test_every_path_is_explained_and_no_other() -> None:
     blueprints = (
         pages(store, store, clock, store.job_counts),  # type: ignore[arg-type]
         message_pages(InMemoryJournal(clock), InMemoryStore(clock), clock, lambda *_: "", only_this_machine),
+        subscription_pages(InMemoryStore(clock), clock, tuple, only_this_machine),
         hooks(lambda call: None, "token", 1),
         health({}),
         metrics(Metrics(dict)),
+        jwks(dict),
         fhir_api("1", "", ()),
     )
     rules = [rule.rule for rule in make_app(blueprints).url_map.iter_rules() if rule.endpoint != "static"]
@@ -82,7 +87,10 @@ def test_every_path_is_explained_and_no_other() -> None:
 
 
 def test_every_metric_is_explained_and_no_other() -> None:
-    figures = Metrics(dict, DoorFigures(lambda: True, lambda: {"mllp": busy_listener()}, lambda: 0))
+    at = FrozenClock().now()
+    feed = Feed("orders", wanted=True, heard=at, caught_up=at)
+    feeds = FeedFigures(lambda: [(feed, ("feed.silent",))], dict)
+    figures = Metrics(dict, DoorFigures(lambda: True, lambda: {"mllp": busy_listener()}, lambda: 0), feeds)
     figures.hook("received")
     samples = {sample.name for family in figures.registry.collect() for sample in family.samples}
     assert rows("Metrics") == {name for name in samples if not name.endswith("_created")}

@@ -10,6 +10,7 @@ from flask import Blueprint, Response, jsonify
 
 from fhir_bridge import log
 from fhir_bridge.errors import attempt
+from fhir_bridge.watchdog import AlarmedFeeds
 
 Answer = tuple[bool, str]  # fine?, and a few words free of patient data
 Check = Callable[[], Answer]  # may raise BridgeError
@@ -47,6 +48,18 @@ def health(
         return answer, 503 if status == "not-ready" else 200
 
     return blueprint
+
+
+def subscriptions_check(feeds: AlarmedFeeds) -> Check:
+    """Whether the FHIR server tells us what it should, and is asked for the rest; else each feed with its alarms."""
+
+    def check() -> Answer:
+        found = feeds()
+        alarmed = [f"{feed.name}: {' '.join(alarms)}" for feed, alarms in found if alarms]
+        wanted = ", ".join(feed.name for feed, _ in found if feed.wanted)
+        return not alarmed, "; ".join(alarmed) or wanted or "none are wanted"
+
+    return check
 
 
 class _Probe:

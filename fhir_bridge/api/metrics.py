@@ -1,7 +1,7 @@
 """`/metrics` for Prometheus. Labels are words of ours (a status, an outcome): never a name, number or URL of anyone."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -12,7 +12,9 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from fhir_bridge.errors import Unavailable
+from fhir_bridge.feed import Feed
 from fhir_bridge.job import Status
+from fhir_bridge.watchdog import AlarmedFeeds
 from hl7_listener.traffic import Statistics
 
 _Table = Literal["acknowledgements", "connections_refused", "closed", "discarded", "tolerances"]
@@ -22,6 +24,17 @@ _TABLES: tuple[tuple[str, str, str, _Table], ...] = (
     ("connections_closed", "Connections that we ended, by reason", "reason", "closed"),
     ("discarded_bytes", "Bytes that belong to no message, by reason", "reason", "discarded"),
     ("tolerances", "Irregularities that were forgiven, by kind", "kind", "tolerances"),
+)
+
+_FEED_COUNTERS = (
+    ("missed", "Changes that were found by asking only, though there was time to tell them"),
+    ("gaps", "Events that the server counted and that never came"),
+    ("resets", "Times that the server began its event numbers anew"),
+    ("repairs", "Times that the Subscription was made again, activated again or set right"),
+)
+_FEED_TIMES = (
+    ("heard", "When the server last called the hook"),
+    ("caught_up", "When the server was last asked, to the end, for what it did not tell"),
 )
 
 JobCounts = Callable[[], Mapping[str, int]]  # status -> jobs; raises Unavailable
@@ -36,14 +49,26 @@ class DoorFigures:
     backlog: Callable[[], int]
 
 
+@dataclass(frozen=True, slots=True)
+class FeedFigures:
+    """How we hear of the FHIR server, and its notifications by status. Both raise Unavailable."""
+
+    feeds: AlarmedFeeds
+    notification_counts: Callable[[], Mapping[str, int]]
+
+
 class Metrics:
     """What is counted. One of these per process, made by compose."""
 
-    def __init__(self, job_counts: JobCounts, door: DoorFigures | None = None) -> None:
+    def __init__(
+        self, job_counts: JobCounts, door: DoorFigures | None = None, feeds: FeedFigures | None = None
+    ) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(_Jobs(job_counts))
         if door is not None:
             self.registry.register(_Door(door))
+        if feeds is not None:
+            self.registry.register(_Feeds(feeds))
         self._hooks = Counter(
             "fhir_bridge_hook_calls_total",
             "Notifications of FHIR servers, by how they ended",
@@ -97,6 +122,49 @@ class _Door(Collector):
         with contextlib.suppress(Unavailable):
             lag.add_metric([], self._door.backlog())
             yield lag
+
+
+class _Feeds(Collector):
+    """Asks the store at each scrape. The label `feed` is a word of ours."""
+
+    def __init__(self, figures: FeedFigures) -> None:
+        self._figures = figures
+
+    def describe(self) -> list[CounterMetricFamily]:
+        return []  # nothing to ask while registering
+
+    def collect(self) -> Iterator[Metric]:
+        with contextlib.suppress(Unavailable):
+            feeds, counts = self._figures.feeds(), self._figures.notification_counts()
+            yield from _feed_families(feeds)
+            notifications = GaugeMetricFamily(
+                "fhir_bridge_notifications", "Notifications that are kept, by status", labels=["status"]
+            )
+            for status in ("ready", "done", "quarantined"):
+                notifications.add_metric([status], counts.get(status, 0))
+            yield notifications
+
+
+def _feed_families(feeds: Sequence[tuple[Feed, tuple[str, ...]]]) -> Iterator[Metric]:
+    for name, help_text in _FEED_COUNTERS:
+        counter = CounterMetricFamily(f"fhir_bridge_feed_{name}", help_text, labels=["feed"])
+        for feed, _ in feeds:
+            counter.add_metric([feed.name], getattr(feed, name))
+        yield counter
+    for name, help_text in _FEED_TIMES:
+        times = GaugeMetricFamily(f"fhir_bridge_feed_{name}_timestamp_seconds", help_text, labels=["feed"])
+        for feed, _ in feeds:
+            if (at := getattr(feed, name)) is not None:
+                times.add_metric([feed.name], at.timestamp())
+        yield times
+    active = GaugeMetricFamily("fhir_bridge_feed_active", "1 where its Subscription is active", labels=["feed"])
+    alarms = GaugeMetricFamily("fhir_bridge_feed_alarms", "1 while this alarm lasts", labels=["feed", "alarm"])
+    for feed, found in feeds:
+        if feed.wanted:
+            active.add_metric([feed.name], feed.status == "active")
+        for alarm in found:
+            alarms.add_metric([feed.name, alarm], 1)
+    yield from (active, alarms)
 
 
 def _traffic_families(traffic: Mapping[str, Statistics]) -> Iterator[Metric]:

@@ -16,6 +16,7 @@ VERBS = {
     "listen": ("fhir_bridge.cli.listen", "listen"),
     "messages": ("fhir_bridge.cli.messages", "messages"),
     "models": ("fhir_bridge.cli.models", "models"),
+    "notifications": ("fhir_bridge.cli.notifications", "notifications"),
     "send": ("fhir_bridge.cli.send", "send"),
     "serve": ("fhir_bridge.cli.serve", "serve"),
     "subscribe": ("fhir_bridge.cli.subscribe", "subscribe"),

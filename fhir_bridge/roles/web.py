@@ -11,19 +11,24 @@ from flask import Blueprint, Flask
 from fhir_bridge import log
 from fhir_bridge.adapters.door_process import DoorProcess
 from fhir_bridge.adapters.group_commit import GroupCommit
-from fhir_bridge.adapters.record_match import CONTEXT_TYPES
+from fhir_bridge.adapters.record_context import CONTEXT_TYPES
 from fhir_bridge.api.capability import uses
 from fhir_bridge.api.fhir_api import fhir_api
 from fhir_bridge.api.fhir_endpoints import hooks
-from fhir_bridge.api.health import Check, health
-from fhir_bridge.api.metrics import DoorFigures, Metrics, metrics
+from fhir_bridge.api.health import Check, health, subscriptions_check
+from fhir_bridge.api.jwks import jwks
+from fhir_bridge.api.metrics import DoorFigures, FeedFigures, Metrics, metrics
 from fhir_bridge.compose import Parts
 from fhir_bridge.errors import Unavailable
+from fhir_bridge.feed import Feed
 from fhir_bridge.hook_intake import HookCall, take
+from fhir_bridge.roles.subscriptions import patience_of, remember_address
 from fhir_bridge.sections import Http
+from fhir_bridge.watchdog import alarms
 from fhir_bridge.web.app import LOOPBACK_HOSTS, host_of, make_app
 from fhir_bridge.web.message_pages import message_pages
 from fhir_bridge.web.pages import only_this_machine, pages
+from fhir_bridge.web.subscription_pages import subscription_pages
 from hl7_listener.traffic import Statistics
 
 _HOOK_SECONDS = 9  # HAPI gives up after 10
@@ -58,6 +63,7 @@ class Web:
         self._server.prepare()
         self._thread.start()
         host, port = self._server.bind_addr[:2]
+        remember_address(self._parts.settings, port)
         return host, port
 
     def drain(self, seconds: float) -> None:
@@ -81,6 +87,10 @@ class Web:
     def _backlog(self) -> int:
         return self._parts.journal.backlog(self._parts.store.intake_position())
 
+    def _feeds(self) -> tuple[tuple[Feed, tuple[str, ...]], ...]:
+        now, patience = self._parts.clock.now(), patience_of(self._parts.settings)
+        return tuple((feed, alarms(feed, now, patience)) for feed in self._parts.store.feeds())
+
     def _door_checks(self) -> dict[str, Check]:
         def door() -> tuple[bool, str]:
             return self._door.is_up, f"{len(self._traffic())} listeners" if self._door.is_up else "mllp.door-not-ready"
@@ -96,13 +106,17 @@ class Web:
 
     def _app(self) -> Flask:
         parts, http = self._parts, self._parts.settings.http
-        figures = Metrics(parts.store.job_counts, DoorFigures(self._door_is_up, self._traffic, self._backlog))
+        door = DoorFigures(self._door_is_up, self._traffic, self._backlog)
+        figures = Metrics(parts.store.job_counts, door, FeedFigures(self._feeds, parts.store.notification_counts))
+        checks = _checks(parts) | {"subscriptions": subscriptions_check(self._feeds)} | self._door_checks()
         blueprints = (
             pages(parts.store, parts.artifacts, parts.clock, parts.store.job_counts),
             message_pages(parts.journal, parts.store, parts.clock, _field_name, only_this_machine, self._traffic),
+            subscription_pages(parts.store, parts.clock, self._feeds, only_this_machine),
             hooks(self._receive, parts.hook_token, self._max_body_bytes, figures.hook, _previous_secret(http)),
-            health(_checks(parts) | self._door_checks(), required=("store", "door", "journal")),
+            health(checks, required=("store", "door", "journal")),
             metrics(figures),
+            jwks(parts.smart_keys.public),
             _our_fhir(http),
         )
         return make_app(blueprints, LOOPBACK_HOSTS | {host_of(http.public_url) if http.public_url else http.host})
@@ -111,7 +125,10 @@ class Web:
 def _our_fhir(http: Http) -> Blueprint:
     """What we publish, and say that we use of the hospital's server."""
     base_url = f"{(http.public_url or f'http://{http.host}:{http.port}').rstrip('/')}/fhir"
-    read, written = ("ServiceRequest", "Task", "Practitioner", *CONTEXT_TYPES), ("Device", "Provenance", "Subscription")
+    read, written = (
+        ("ServiceRequest", "Task", "Practitioner", *sorted(CONTEXT_TYPES)),
+        ("Device", "Provenance", "Subscription"),
+    )
     client = uses(("Patient", *read), ("Patient", *read), ("DiagnosticReport", "Observation", "ImagingStudy", *written))
     return fhir_api(version("fhir-bridge"), base_url, client)
 

@@ -15,6 +15,8 @@ FILE_NAME = re.compile(r".*\.(csv|css|db|dcm|hl7|html|ini|json|keras|key|log|md|
 NO_CODES = {
     "patient.identifiers", "patient.sex", "patient.at", "patient.event", "patient.prior", "period.end",  # elements of traces
     "hl7apy.v",  # the beginning of a module's name
+    "bridge.id", "http.address",  # files of the data folder
+    "channel.extension", "meta.tag",  # elements of a Subscription
     "sekmet.cli",  # a module
 }  # fmt: skip
 

@@ -11,6 +11,7 @@ from fhir_bridge.job import Stage, Status
 from fhir_bridge.web.app import make_app
 from fhir_bridge.web.message_pages import message_pages
 from fhir_bridge.web.pages import MASK, ago, only_this_machine, pages, steps_of
+from fhir_bridge.web.subscription_pages import subscription_pages
 from mappings.finding import ReportOutcome
 from mappings.order import Priority
 from tests.support.frozen_clock import FrozenClock
@@ -69,7 +70,9 @@ def client(store: ShownJobs) -> FlaskClient:
     clock = FrozenClock(AT)
     clock.advance(120)
     messages = message_pages(InMemoryJournal(clock), InMemoryStore(clock), clock, lambda *_: "", only_this_machine)
-    return make_app([pages(store, store, clock, store.job_counts), messages]).test_client()  # type: ignore[arg-type]
+    feeds = subscription_pages(InMemoryStore(clock), clock, tuple, only_this_machine)
+    blueprints = [pages(store, store, clock, store.job_counts), messages, feeds]  # type: ignore[arg-type]
+    return make_app(blueprints).test_client()
 
 
 def read(client: FlaskClient, path: str) -> Outline:
