@@ -22,11 +22,11 @@ class Authority:
         authority = self._builder(self._name, self._key).add_extension(x509.BasicConstraints(True, None), critical=True)
         self.ca_file.write_bytes(_pem(authority.sign(self._key, hashes.SHA256())))
 
-    def sign(self, name: str, passphrase: bytes = b"") -> tuple[Path, Path]:
-        """The files of a new certificate and its key. Whoever asks for `localhost` gets one for that name."""
+    def sign(self, name: str, passphrase: bytes = b"", *, days_ago: int = 0) -> tuple[Path, Path]:
+        """The files of a new certificate and its key. Whoever asks for `localhost` gets one for that name; `days_ago` is an expired one."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-        builder = self._builder(subject, key)
+        builder = self._builder(subject, key, timedelta(days=days_ago))
         builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
         certificate, private = self._folder / f"{name}.crt", self._folder / f"{name}.key"
         certificate.write_bytes(_pem(builder.sign(self._key, hashes.SHA256())))
@@ -36,8 +36,10 @@ class Authority:
         )
         return certificate, private
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-        now = datetime.now(UTC)
+    def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, ago: timedelta = timedelta()
+    ) -> x509.CertificateBuilder:
+        now = datetime.now(UTC) - ago
         builder = x509.CertificateBuilder(self._name, subject, key.public_key(), x509.random_serial_number())
         return builder.not_valid_before(now - _HOUR).not_valid_after(now + _HOUR)
 

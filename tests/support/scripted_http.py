@@ -1,6 +1,7 @@
 """A peer on loopback that answers what the test scripted, and remembers what it was asked."""
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -44,10 +45,14 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     owner: "ScriptedServer"
 
+    def setup(self) -> None:
+        super().setup()
+        self.owner.connections += 1
+
     def handle_one_request(self) -> None:
         try:
             super().handle_one_request()
-        except ConnectionError:
+        except (ConnectionError, ssl.SSLError):
             self.close_connection = True  # the client left: what a test of time-outs wants
 
     def _serve(self) -> None:
@@ -83,13 +88,19 @@ class _Handler(BaseHTTPRequestHandler):
 class ScriptedServer:
     """`answer` is called in the server's threads for every request."""
 
-    def __init__(self, answer: Callable[[Asked], Scripted], port: int = 0) -> None:
+    def __init__(
+        self, answer: Callable[[Asked], Scripted], port: int = 0, *, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.answer = answer
+        self.connections = 0  # that were ever made
+        self.scheme = "https" if tls else "http"
         self.asked: list[Asked] = []
         self.arrivals: SimpleQueue[Asked] = SimpleQueue()  # for tests that wait for one
         handler = type("Handler", (_Handler,), {"owner": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
         self._server.daemon_threads = True
+        if tls:  # the handshake is its handler's: one that fails must not end the server
+            self._server.socket = tls.wrap_socket(self._server.socket, True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
 
@@ -99,7 +110,8 @@ class ScriptedServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        host = "localhost" if self.scheme == "https" else "127.0.0.1"  # the name that certificates have
+        return f"{self.scheme}://{host}:{self.port}"
 
     def close(self) -> None:
         self._server.shutdown()
@@ -108,8 +120,8 @@ class ScriptedServer:
 
 
 @contextmanager
-def scripted_server(answer: Callable[[Asked], Scripted]) -> Iterator[ScriptedServer]:
-    server = ScriptedServer(answer)
+def scripted_server(answer: Callable[[Asked], Scripted], tls: ssl.SSLContext | None = None) -> Iterator[ScriptedServer]:
+    server = ScriptedServer(answer, tls=tls)
     try:
         yield server
     finally:
