@@ -38,6 +38,8 @@ _LONG_BACKLOG = 10_000  # messages that are answered and not applied: `degraded`
 class _QuietHttpServer(HttpServer):
     """cheroot, whose own error log would print the text of exceptions."""
 
+    keep_alive_conn_limit = 100  # by its own 10, each notification of the eleventh connection would cost a new one
+
     def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:
         """Only that there was one: what it says may quote a request."""
         if level >= 40:
@@ -53,7 +55,7 @@ class Web:
         self._door = door
         http = parts.settings.http
         self._max_body_bytes = int(http.max_body_mebibytes * 2**20)
-        self._server = HttpServer(
+        self._server = _QuietHttpServer(
             (http.host, http.port), self._app(), numthreads=http.threads, server_name="fhir-bridge"
         )
         self._thread = threading.Thread(target=self._server.serve, name="http")
