@@ -11,6 +11,8 @@ from fhir_bridge import encoding
 from fhir_bridge.errors import Refused
 from fhir_bridge.job import STAGES, Job, Stage, Status
 from fhir_bridge.ports import ArtifactStore, Clock, JobStore
+from fhir_bridge.study import ClinicalContext
+from fhir_bridge.web.context_panel import KnownRow, rows_of
 from mappings.finding import Report
 
 JobCounts = Callable[[], Mapping[str, int]]
@@ -66,6 +68,7 @@ def pages(store: JobStore, artifacts: ArtifactStore, clock: Clock, job_counts: J
             identifiers=masked_identifiers(found),
             report=report,
             trouble=trouble,
+            known=_known(store, artifacts, job),
             deliveries=store.deliveries(job),
             history=store.history(job),
             other_job_events=("replaces", "replaced-by", "child-of", "parent-of"),
@@ -142,6 +145,16 @@ def _report_or_trouble(store: JobStore, artifacts: ArtifactStore, job: str) -> t
         return _report(store, artifacts, job), ""
     except Refused as refusal:
         return None, refusal.code
+
+
+def _known(store: JobStore, artifacts: ArtifactStore, job: str) -> tuple[KnownRow, ...]:
+    """Empty before the context was had, and where what was stored of it is gone."""
+    try:
+        digest = store.latest_artifact(job, Stage.CONTEXT)
+        content = artifacts.get(job, Stage.CONTEXT, digest) if digest else b""
+    except Refused:
+        return ()
+    return rows_of(encoding.load(ClinicalContext, content)) if content else ()
 
 
 def _is_loopback(address: str) -> bool:

@@ -11,6 +11,7 @@ from fhir_bridge import encoding
 from fhir_bridge.errors import Refused, Unavailable
 from fhir_bridge.job import Job, Stage, Status
 from fhir_bridge.ports import Delivery, HistoryEntry
+from fhir_bridge.study import ClinicalContext
 from mappings.code import Code
 from mappings.finding import Finding, ModelStatement, Report, ReportOutcome
 from mappings.order import Identifier, Order, OrderControl, PatientIdentity, Priority
@@ -102,6 +103,7 @@ class ShownJobs:
     def __init__(self, *jobs: Job) -> None:
         self._jobs = jobs
         self.reports: dict[str, Report] = {}
+        self.contexts: dict[str, ClinicalContext] = {}
         self.down = False
         self.damaged = False
 
@@ -130,12 +132,13 @@ class ShownJobs:
         return (Delivery(job, "fhir", "delivered", 1, "", "DiagnosticReport/17", AT),)
 
     def latest_artifact(self, job: str, stage: Stage) -> str | None:
-        return "digest" if stage is Stage.REPORT and job in self.reports else None
+        kept = self.reports if stage is Stage.REPORT else self.contexts if stage is Stage.CONTEXT else {}
+        return "digest" if job in kept else None
 
     def get(self, job: str, stage: Stage, digest: str) -> bytes:
         if self.damaged:
             raise Refused("store.artifact-damaged", stage, "a stored result of this step has changed")
-        return encoding.dump(self.reports[job])
+        return encoding.dump(self.contexts[job] if stage is Stage.CONTEXT else self.reports[job])
 
     def _ask(self) -> None:
         if self.down:
