@@ -12,14 +12,17 @@ import pytest
 from fhir_bridge.adapters.fhir_client import FhirClient
 from fhir_bridge.adapters.fhir_subscription import FhirSubscriptions, Hooks, wanted_subscriptions
 from fhir_bridge.adapters.fhir_transport import Conflict
+from fhir_bridge.adapters.in_memory.store import InMemoryStore
+from fhir_bridge.feed import Feed
 from fhir_bridge.hook_token import token_for
 from fhir_bridge.server_traits import ServerTraits
-from fhir_bridge.watchdog import SubscriptionState
+from fhir_bridge.watchdog import SubscriptionState, Watchdog, noted
+from tests.support.frozen_clock import FrozenClock
 from tests.support.hospitals import Resources, ServerHospital
-from tests.support.record_contract import OURS
 from tests.support.scripted_http import Asked, Scripted, ScriptedServer, scripted_server
 
 PATIENCE_SECONDS = 60
+OURS = {"tag": [{"system": "urn:fhir-bridge:tag", "code": "ai-result"}]}
 T = TypeVar("T")
 
 
@@ -267,3 +270,32 @@ class SubscriptionContract:
         assert self.look(ours)[0].doubled == 1
         assert mended(ours)[0].action == "undoubled"
         assert self.look(ours)[0] == orders
+
+    def test_the_watchdog_makes_one_again_and_has_the_server_asked(
+        self, client: FhirClient, ours: FhirSubscriptions, clock: FrozenClock
+    ) -> None:
+        active = self.activated(ours)
+        store = InMemoryStore(clock)
+        for state in active:
+            with store.transaction() as ledger:
+                ledger.keep_feed(replace(noted(Feed(state.name), state, clock.now()), wanted=True, asked_for=None))
+        ours.remove(active[0].reference)
+        later = clock.advance(300)
+        assert Watchdog(store, ours, clock, 300).turn() == 1
+        orders, studies = store.feeds()
+        assert (orders.repairs, orders.asked_for, orders.looked) == (1, later, later)
+        assert (studies.repairs, studies.asked_for, studies.looked) == (0, None, later)
+        assert self.look(ours)[0].reference == orders.reference != active[0].reference
+
+
+class DeletionsAreTold:
+    """For servers that know HAPI's extension for it."""
+
+    def test_a_deleted_order_is_told(
+        self: Any, client: FhirClient, ours: FhirSubscriptions, endpoint: ScriptedServer
+    ) -> None:
+        self.activated(ours)
+        order = self.order(client)
+        notified(endpoint, order)
+        client.delete(order)
+        eventually(lambda: notified(endpoint, order).method, lambda method: method == "DELETE")
