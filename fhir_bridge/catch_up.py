@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from fhir_bridge import log
 from fhir_bridge.changes import Change, ChangeFeed, ChangePage
-from fhir_bridge.errors import Classified, Unavailable, attempt
+from fhir_bridge.errors import Classified, Refused, Unavailable, attempt
 from fhir_bridge.feed import Feed
 from fhir_bridge.ports import CATCH_UP, Clock, JobStore, Ledger, Notification
 
@@ -20,6 +20,7 @@ TOLD_WITHIN = timedelta(seconds=60)  # HAPI tries for 58 s: what nobody told unt
 KEPT = timedelta(days=30)  # done notifications
 _DAY = timedelta(days=1)
 _EXPIRED = "fhir.page-expired"
+_NO_HISTORY = ("fhir.rejected", "fhir.not-found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +138,13 @@ class _Walk:
     pages: int = field(default=0, init=False)
     moved: bool = field(default=False, init=False)  # something changed while we walked
     unusable: int = field(default=0, init=False)
+    is_history_refused: bool = field(default=False, init=False)
 
     def run(self) -> bool:
         """False where it was stopped. Raises whatever the server or the store does."""
         self._begin()
         self.is_sorted = self.changes.is_sorted
-        if not (self._to_the_end(deleted=True) and self._to_the_end(deleted=False)):
+        if not (self._deletions() and self._to_the_end(deleted=False)):
             return False
         if self.moved and self.pages > 1 and not self._to_the_end(deleted=False):
             return False  # pages by offset move up when one of them changes: what was skipped is found now
@@ -152,8 +154,18 @@ class _Walk:
     @property
     def remark(self) -> str:
         """What is odd about the server; empty when nothing is."""
-        unsorted = ["unsorted"] if self.changes.is_sorted and not self.is_sorted else []
-        return " ".join([*unsorted, *(["unusable-entries"] if self.unusable else [])])
+        odd = {
+            "unsorted": self.changes.is_sorted and not self.is_sorted,
+            "unusable-entries": self.unusable > 0,
+            "no-deletions": self.is_history_refused,
+            "clock-set-back": self._is_set_back,
+        }
+        return " ".join(remark for remark, is_so in odd.items() if is_so)
+
+    @property
+    def _is_set_back(self) -> bool:
+        """The server's clock stands before all that was asked for: what changes now would never be asked for."""
+        return self.started is not None and self.started < self._since(self.feed) - timedelta(seconds=1)
 
     def _begin(self) -> None:
         with self.store.transaction() as ledger:
@@ -169,6 +181,16 @@ class _Walk:
         with self.store.transaction() as ledger:
             ledger.keep_feed(replace(ledger.feed(self.name), watermark=first))
             self.feed = ledger.feed(self.name)
+
+    def _deletions(self) -> bool:
+        """A server that does not know `_history` must not keep us from the changes."""
+        try:
+            return self._to_the_end(deleted=True)
+        except Refused as refusal:
+            if refusal.code not in _NO_HISTORY:
+                raise
+            self.is_history_refused = True
+            return True
 
     def _to_the_end(self, *, deleted: bool) -> bool:
         """All pages; a search that the server forgot is asked again from where we are."""
@@ -242,10 +264,11 @@ class _Walk:
         with self.store.transaction() as ledger:
             feed = ledger.feed(self.name)
             given_up = ledger.given_up(feed.kind, self.clock.now() - TOLD_WITHIN)
+            watermark = self.started if self._is_set_back else _later(feed.watermark, self.started or self.newest)
             ledger.keep_feed(
                 replace(
                     _missing(feed, given_up, self.clock.now()),
-                    watermark=_later(feed.watermark, self.started or self.newest),
+                    watermark=watermark,
                     caught_up=self.clock.now(),
                     trouble="",
                     asked_for=None if feed.asked_for == self.feed.asked_for else feed.asked_for,  # a later wish stands
@@ -270,5 +293,5 @@ def _missing(feed: Feed, count: int, now: datetime) -> Feed:
 
 
 def _later(kept: datetime | None, found: datetime | None) -> datetime | None:
-    """A watermark never goes back."""
+    """Pages that come late, or a walk that began earlier, set no watermark back."""
     return max((time for time in (kept, found) if time), default=None)

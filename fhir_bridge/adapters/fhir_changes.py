@@ -23,6 +23,7 @@ from fhir_bridge.study import Resource
 from mappings.fhir_observations import is_ours
 
 _ETAG = re.compile(r'(?:W/)?"?([A-Za-z0-9\-.]{1,64})"?')
+_MAX_PAGES = 20_000  # a million changes; beyond that the server never comes to an end
 _LONGEST_VERSION = 64  # R4 §2.24.0.1, id
 
 
@@ -50,7 +51,7 @@ class FhirChanges:
         params = [("_lastUpdated", f"ge{_instant(since)}"), ("_count", str(self.traits.page_size))]
         if self.is_sorted:
             params.insert(1, ("_sort", "_lastUpdated"))
-        for page in self.client.pages(kind, tuple(params)):
+        for page in self.client.pages(kind, tuple(params), limit=_MAX_PAGES):
             yield _change_page(page, lambda entry: _changed(entry, kind))
 
     def deleted_since(self, kind: str, since: datetime) -> Iterator[ChangePage]:
@@ -58,7 +59,7 @@ class FhirChanges:
             return
         since -= timedelta(microseconds=since.microsecond % 1000)  # servers tell milliseconds
         params = (("_since", _instant(since)), ("_count", str(self.traits.page_size)))
-        for page in self.client.pages(f"{kind}/_history", params):
+        for page in self.client.pages(f"{kind}/_history", params, limit=_MAX_PAGES):
             told = _change_page(page, lambda entry: _version(entry, kind))
             times = [change.changed for change in told.changes if change.changed]
             deleted = (c for c in told.changes if c.is_deleted and (c.changed is None or c.changed >= since))
