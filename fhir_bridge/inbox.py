@@ -5,7 +5,7 @@ What counts is the state on the server, not the event: whatever was told of a re
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from fhir_bridge import log
@@ -43,17 +43,33 @@ class _Told:
 
     reference: str
     rows: tuple[Notification, ...]
+    up_to: int  # the last row that was stored before the resource is read
 
     @property
     def kind(self) -> str:
         return self.rows[0].resource_type
 
     @property
+    def attempts(self) -> int:
+        return max(row.attempts for row in self.rows)
+
+    @property
     def is_late(self) -> bool:
         """Found gone: told to be deleted, or looked for often enough. A server that has just started, or is amid a transaction, does not
         find what it told us of."""
-        tried = max(row.attempts for row in self.rows)
-        return tried >= NOT_FOUND_ATTEMPTS or any(row.method == "DELETE" for row in self.rows)
+        return self.attempts >= NOT_FOUND_ATTEMPTS or any(row.method == "DELETE" for row in self.rows)
+
+    def settle(self, ledger: Ledger, status: str, reason: str) -> None:
+        """All that was stored of the resource before it was read; what came meanwhile stays."""
+        first = self.rows[0]
+        if first.resource_id:
+            ledger.settle_told(first.resource_type, first.resource_id, self.up_to, status, reason)
+        else:
+            ledger.settle_notification(first.id, status, reason)
+
+    def put_off(self, ledger: Ledger, reason: str, wake_at: datetime) -> None:
+        for row in self.rows:
+            ledger.settle_notification(row.id, "ready", reason, wake_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +90,7 @@ class Inbox:
             name = f"{row.resource_type}/{row.resource_id}" if row.resource_id else f"#{row.id}"
             resources.setdefault(name, []).append(row)
         for name, rows in resources.items():
-            self._settle(_Told(name, tuple(rows)))
+            self._settle(_Told(name, tuple(rows), due[-1].id))
         return len(due)
 
     def _settle(self, told: _Told) -> None:
@@ -86,9 +102,7 @@ class Inbox:
     def _act_on(self, told: _Told) -> None:
         effect = self._read(told)
         with self.store.transaction() as ledger:
-            reason = effect(ledger)
-            for row in told.rows:
-                ledger.settle_notification(row.id, "done", reason)
+            told.settle(ledger, "done", effect(ledger))
 
     def _read(self, told: _Told) -> Effect:
         """What the resource, as it stands on the server now, does to our orders."""
@@ -100,7 +114,7 @@ class Inbox:
             return self._by_study(study, told) if study else _nothing(GONE)  # the images decide, not their description
         if told.kind == "Task" and self.policy.task_orders:
             task = self._current(told.reference, told)
-            return self._by_task(task) if task else partial(_task_gone, told.reference)
+            return self._by_task(task, told) if task else partial(_task_gone, told.reference)
         raise Refused("notification.type", "hook", "not a resource that orders are made of here")
 
     def _current(self, reference: str, told: _Told) -> Resource | None:
@@ -118,13 +132,14 @@ class Inbox:
         order = self._order(request)
         return partial(_accept, with_task(order, task) if task else order)
 
-    def _by_task(self, task: Resource) -> Effect:
+    def _by_task(self, task: Resource, told: _Told) -> Effect:
         """The Task says whether, the ServiceRequest what."""
-        request = request_of(task, self.policy.task_codes)
-        if not request:
-            reference = reference_to(task, "Task")
-            return partial(_task_gone, reference) if self._is_known("task", reference) else _nothing(NO_ORDER)
-        return self._by_request(self.record.read(request), task)
+        reference = request_of(task, self.policy.task_codes)
+        if not reference:
+            own = reference_to(task, "Task")
+            return partial(_task_gone, own) if self._is_known("task", own) else _nothing(NO_ORDER)
+        request = self._current(reference, told)
+        return self._by_request(request, task) if request else partial(_request_gone, reference)
 
     def _by_study(self, study: Resource, told: _Told) -> Effect:
         if is_ours(study) or not is_news(study):
@@ -171,16 +186,13 @@ class Inbox:
     def _put_off_or_quarantine(self, told: _Told, error: Classified) -> None:
         log.event("notification.not-settled", notification=told.rows[0].id, code=error.code, where=error.where,
                   error_id=error.error_id, frames=error.frames)  # fmt: skip
-        tried = max(row.attempts for row in told.rows)
-        early = error.code == NOT_FOUND and tried < NOT_FOUND_ATTEMPTS
-        if error.disposition is Disposition.UNAVAILABLE or early:
-            wait = max(RETRY_SECONDS[min(tried, len(RETRY_SECONDS) - 1)], error.retry_after or 0)
-            status, reason, wake_at = "ready", error.code, self.clock.now() + timedelta(seconds=wait)
-        else:
-            status, reason, wake_at = "quarantined", f"{error.code} {error.error_id}".strip(), None
+        early = error.code == NOT_FOUND and told.attempts < NOT_FOUND_ATTEMPTS
         with self.store.transaction() as ledger:
-            for row in told.rows:
-                ledger.settle_notification(row.id, status, reason, wake_at)
+            if error.disposition is Disposition.UNAVAILABLE or early:
+                wait = max(RETRY_SECONDS[min(told.attempts, len(RETRY_SECONDS) - 1)], error.retry_after or 0)
+                told.put_off(ledger, error.code, self.clock.now() + timedelta(seconds=wait))
+            else:
+                told.settle(ledger, "quarantined", f"{error.code} {error.error_id}".strip())
 
 
 def _nothing(reason: str) -> Effect:

@@ -44,7 +44,10 @@ def _new_after_cancel(ledger: Ledger, known: KnownOrder, order: Order) -> Result
         ledger.note(job, "received-again", STALE)
         return True, STALE
     wanted = replace(changed(known.order, order), moved=_with_move(known, order))
-    wanted = _without_deleted_request(with_word(wanted, Standing(HL7V2, OrderControl.NEW)))
+    said = said_by(wanted, HL7V2)
+    if said is None or said.word is OrderControl.CANCEL:
+        wanted = with_word(wanted, Standing(HL7V2, OrderControl.NEW))
+    wanted = _without_deleted_request(wanted)
     ledger.update_order(job, wanted)
     return _as_all_say(ledger, job, wanted)
 

@@ -33,9 +33,10 @@ def is_overtaken(order: Order, standing: Standing) -> bool:
 
 
 def with_word(order: Order, said: Standing) -> Order:
-    """The order with this side's last word in place of the one before. What was cancelled does not come back by saying nothing."""
+    """The order with this side's last word in place of the one before. A ServiceRequest that was revoked and now says nothing (`completed`)
+    does not bring the order back; a Task that says nothing leaves the word to the others."""
     known = said_by(order, said.source)
-    if known and known.word is OrderControl.CANCEL and said.word is OrderControl.NONE:
+    if known and known.word is OrderControl.CANCEL and said.word is OrderControl.NONE and not _is_task(said):
         said = replace(known, as_of=said.as_of or known.as_of)
     return _with_task(replace(order, standings=(*_without(order, said.source), said)))
 
