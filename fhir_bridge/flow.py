@@ -30,7 +30,7 @@ from fhir_bridge.ports import (
     ReportDelivery,
 )
 from fhir_bridge.rendezvous.completeness import Complete, Expired, Watch, fingerprint, judge, source_instances
-from fhir_bridge.rendezvous.identity import read_identity, require_match
+from fhir_bridge.rendezvous.identity import read_identity, require_match, study_date
 from fhir_bridge.result import links_of, report_of
 from fhir_bridge.study import ClinicalContext, RawStudy, Resource, StudyQuery
 from mappings.finding import Report
@@ -178,6 +178,7 @@ def report(claim: Claim, kit: Kit) -> Next:
     originals = bring_back(predictions, job=job.id, vault=kit.vault)
     reference = f"Patient/{_patient_of_now(job, kit)['id']}"
     links = links_of(kit.record, job.order, reference, originals[0].study_instance_uid)
+    links = links if links.started else replace(links, started=_study_date(job, kit))
     pictures = kit.artifacts.folder(job.id, identified=False)
     out = [report for report in reports_out(kit.store, kit.artifacts, job.id) if report.decision or report.earlier]
     made = report_of(
@@ -220,6 +221,11 @@ def _patient_of_now(job: Job, kit: Kit) -> Resource:
     raw = encoding.load(RawStudy, kit.read(job, Stage.STUDY))
     require_match(read_identity(raw.files), job.order, patient, job.order.study_instance_uid or raw.study_instance_uid)
     return patient
+
+
+def _study_date(job: Job, kit: Kit) -> str:
+    """As the images say it, where the FHIR server does not."""
+    return study_date(encoding.load(RawStudy, kit.read(job, Stage.STUDY)).files)
 
 
 def _query_of(job: Job) -> StudyQuery | None:

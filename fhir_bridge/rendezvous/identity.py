@@ -30,12 +30,16 @@ def read_identity(files: Iterable[Path]) -> tuple[ImageIdentity, ...]:
 
 
 def _read(path: Path) -> ImageIdentity:
+    patient_id, birth_date, sex, study = _values(path, _KEYWORDS)
+    return ImageIdentity(patient_id, _date(birth_date), _SEX.get(sex.upper(), ""), study)
+
+
+def _values(path: Path, keywords: Sequence[str]) -> list[str]:
     try:
-        values = read_header(path, _KEYWORDS)
+        values = read_header(path, keywords)
     except (UnreadableInstance, FileNotFoundError):
         raise Refused("archive.corrupt", "phi folder", "a retrieved file is not a whole DICOM file") from None
-    patient_id, birth_date, sex, study = (values[keyword] for keyword in _KEYWORDS)
-    return ImageIdentity(patient_id, _date(birth_date), _SEX.get(sex.upper(), ""), study)
+    return [values[keyword] for keyword in keywords]
 
 
 def _date(text: str) -> date | None:
@@ -44,6 +48,14 @@ def _date(text: str) -> date | None:
         return date.fromisoformat(text) if len(text) == 8 and text.isdecimal() else None
     except ValueError:
         return None
+
+
+def study_date(files: Iterable[Path]) -> str:
+    """When the images were taken, to the day: StudyDate (0008,0020) as an R4 date, which needs no zone; empty where the files say none,
+    or several. Raises Refused `archive.corrupt`."""
+    dates = {_date(_values(path, ("StudyDate",))[0]) for path in files}
+    (only,) = dates if len(dates) == 1 else (None,)
+    return only.isoformat() if only else ""
 
 
 def mismatches(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fhir_bridge.errors import Refused
-from fhir_bridge.rendezvous.identity import ImageIdentity, mismatches, read_identity, require_match
+from fhir_bridge.rendezvous.identity import ImageIdentity, mismatches, read_identity, require_match, study_date
 from fhir_bridge.study import Resource
 from mappings.order import Identifier, Order, OrderControl, PatientIdentity
 from tests.support.studies import A_STUDY, a_study, an_instance
@@ -55,6 +55,17 @@ def test_a_broken_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused) as refusal:
         read_identity([tmp_path / "image"])
     assert refusal.value.code == "archive.corrupt"
+
+
+def test_the_images_say_on_which_day_they_were_taken(tmp_path: Path) -> None:
+    assert study_date(a_study(tmp_path / "study")) == "2026-03-02"
+
+
+@pytest.mark.parametrize("said", [b"        ", b"20260303"])
+def test_images_without_a_date_or_with_several_say_none(tmp_path: Path, said: bytes) -> None:
+    one, *others = a_study(tmp_path / "study")
+    one.write_bytes(one.read_bytes().replace(b"20260302", said))
+    assert study_date([one, *others]) == ""
 
 
 def test_images_of_the_patient_fit() -> None:
