@@ -14,7 +14,7 @@ from fhir_bridge.adapters.fhir_subscription import FhirSubscriptions
 from fhir_bridge.cli.options import SET_UP, VERDICT_FAILED, configured, parts_of, print_json
 from fhir_bridge.compose import Parts
 from fhir_bridge.feed import Feed
-from fhir_bridge.roles.subscriptions import patience_of, server_traits, subscriptions_of
+from fhir_bridge.roles.subscriptions import patience_of, subscriptions_of
 from fhir_bridge.settings import Settings
 from fhir_bridge.watchdog import SubscriptionState, Survey, alarms, noted, unwanted
 
@@ -76,7 +76,7 @@ def _subscribe(parts: Parts, subscriptions: FhirSubscriptions, wait_seconds: flo
     while any(state.status == "requested" for state in states) and time.monotonic() < deadline:
         time.sleep(_LOOK_SECONDS)
         states = list(subscriptions.look(subscriptions.names).states)
-    _keep(parts, states)
+    _keep(parts, [replace(state, action="none") for state in states])
     for state, action in zip(states, (state.action for state in made), strict=True):
         _print_state(replace(state, action=action), as_json)
     return all(state.is_good for state in states)
@@ -120,7 +120,7 @@ def _check(parts: Parts, subscriptions: FhirSubscriptions, as_json: bool) -> boo
         state, feed = states.get(name), feeds.get(name, Feed(name))
         found = alarms(feed, now, patience)
         fine &= not found and (state is None or (state.is_good and not state.foreign))
-        facts = _facts(state, feed, found) | {"deletions_seen": server_traits(parts.settings).history}
+        facts = _facts(state, feed, found) | {"deletions_seen": parts.traits.history}
         print_json(facts) if as_json else _print_facts(facts)
     for reference in survey.leftovers:
         print_json({"leftover": reference}) if as_json else click.echo(

@@ -11,7 +11,6 @@ from fhir_bridge.adapters.fhir_client import FhirClient
 from fhir_bridge.adapters.fhir_subscription import FhirSubscriptions, Hooks, WantedSubscription, wanted_subscriptions
 from fhir_bridge.compose import Parts
 from fhir_bridge.errors import Refused
-from fhir_bridge.server_traits import ServerTraits, traits_of
 from fhir_bridge.settings import Settings
 from fhir_bridge.watchdog import Patience, SubscriptionState, Survey, Watchdog
 
@@ -27,12 +26,7 @@ def watchdog_of(parts: Parts) -> Watchdog:
 def subscriptions_of(parts: Parts, client: FhirClient) -> FhirSubscriptions:
     """Raises Refused `subscription.no-address`."""
     hooks = Hooks(public_url(parts.settings), parts.hook_token, bridge_id(parts.data_dir))
-    return FhirSubscriptions(client, hooks, _wanted(parts.settings))
-
-
-def server_traits(settings: Settings) -> ServerTraits:
-    """What the FHIR server of this configuration can do."""
-    return traits_of(settings.fhir.profile, settings.fhir.server.model_dump(exclude_none=True))
+    return FhirSubscriptions(client, hooks, _wanted(parts))
 
 
 def patience_of(settings: Settings) -> Patience:
@@ -75,8 +69,8 @@ def bridge_id(data_dir: Path) -> str:
     return path.read_text(encoding="ascii").strip()
 
 
-def _wanted(settings: Settings) -> tuple[WantedSubscription, ...]:
-    return wanted_subscriptions(server_traits(settings), tasks=settings.fhir.task_orders)
+def _wanted(parts: Parts) -> tuple[WantedSubscription, ...]:
+    return wanted_subscriptions(parts.traits, tasks=parts.settings.fhir.task_orders)
 
 
 class _AtOurAddress:
@@ -84,7 +78,7 @@ class _AtOurAddress:
 
     def __init__(self, parts: Parts, client: FhirClient) -> None:
         self._parts, self._client = parts, client
-        self.names = tuple(wanted.name for wanted in _wanted(parts.settings))
+        self.names = tuple(wanted.name for wanted in _wanted(parts))
 
     def look(self, names: Collection[str]) -> Survey:
         return subscriptions_of(self._parts, self._client).look(names)

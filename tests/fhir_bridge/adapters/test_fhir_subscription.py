@@ -12,10 +12,9 @@ from fhir_bridge.errors import Unavailable
 from fhir_bridge.hook_token import token_for
 from fhir_bridge.practice.fhir_peer import FhirPeer
 from fhir_bridge.server_traits import ServerTraits
-from fhir_bridge.watchdog import SubscriptionState
 from tests.support.scripted_fhir import Traits, scripted_fhir
 from tests.support.scripted_http import Scripted, ScriptedServer, fhir
-from tests.support.subscription_contract import DeletionsAreTold, SubscriptionContract, eventually, mended
+from tests.support.subscription_contract import DeletionsAreTold, SubscriptionContract, eventually
 
 
 @pytest.mark.real_parts
@@ -34,15 +33,8 @@ class TestSekmet(SubscriptionContract):
 class TestScripted(SubscriptionContract, DeletionsAreTold):
     @pytest.fixture
     def client(self) -> Iterator[FhirClient]:
-        with scripted_fhir(Traits()) as self.server, FhirClient(self.server.base_url) as client:
+        with scripted_fhir(Traits()) as server, FhirClient(server.base_url) as client:
             yield client
-
-    def activated(self, subscriptions: FhirSubscriptions) -> tuple[SubscriptionState, ...]:
-        """This server activates nothing by itself."""
-        mended(subscriptions)
-        for state in self.look(subscriptions):
-            self.server.put({**self.server.read(state.reference), "status": "active"})
-        return self.look(subscriptions)
 
 
 @pytest.mark.parametrize("public_url", ["http://bridge.example:8765", "http://bridge.example:8765/"])
