@@ -38,6 +38,11 @@ class HookCall:
     is_stopped: bool = False  # the server says that the Subscription stands still
 
     @property
+    def changes_feed(self) -> bool:
+        """Whether it says more of its feed than that it was heard."""
+        return bool(self.numbers) or self.events is not None or self.asks or self.is_stopped
+
+    @property
     def outcome(self) -> str:
         """For the metric: received, quarantined, ignored."""
         first = self.notifications[0]
@@ -79,18 +84,30 @@ def call_of(subscription: str, method: str, path: str, headers: tuple[str, str],
     )
 
 
-def take(ledger: Ledger, call: HookCall, now: datetime) -> bool:
-    """Keep it all, in the ledger's transaction. False where all of it was known: a repetition, whose numbers count nothing."""
+def take(ledger: Ledger, call: HookCall, now: datetime, heard: dict[str, datetime] | None = None) -> bool:
+    """Keep it all, in the ledger's transaction. False where all of it was known: a repetition, whose numbers count nothing.
+
+    `heard`: when each feed was last seen to be heard, for the next calls of the same process: most of them then leave the feed alone.
+    """
+    heard = {} if heard is None else heard
     body, is_new = call.body, False
     for notification in call.notifications:
         if ledger.add_notification(notification, body):
             body, is_new = b"", True
     for name in call.feeds:
+        if not call.changes_feed and _is_recent(heard.get(name), now):
+            continue
         known = ledger.feed(name)
         feed = _after(known, call, now) if is_new else known
-        if feed != known or known.heard is None or now - known.heard >= _HEARD_AGAIN:
-            ledger.keep_feed(replace(feed, heard=now))
+        if feed != known or not _is_recent(known.heard, now):
+            feed = replace(feed, heard=now)
+            ledger.keep_feed(feed)
+        heard[name] = feed.heard or now
     return is_new
+
+
+def _is_recent(heard: datetime | None, now: datetime) -> bool:
+    return heard is not None and now - heard < _HEARD_AGAIN
 
 
 def _after(feed: Feed, call: HookCall, now: datetime) -> Feed:

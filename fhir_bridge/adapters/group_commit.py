@@ -22,8 +22,8 @@ class _Work:
 class GroupCommit:
     """Works run in the order in which they were submitted. `on_commit` is called after each commit.
 
-    A work that fails is rolled back to its savepoint and fails alone; a store that fails, fails all works of the group:
-    then nothing of them is kept and nobody was told otherwise.
+    A work that fails, fails alone: the group is rolled back and done again, each of its works in a savepoint, which costs more than most
+    works themselves. A store that fails, fails all works of the group: then nothing of them is kept and nobody was told otherwise.
     """
 
     def __init__(self, store: JobStore, on_commit: Callable[[], None], *, max_group: int = 512) -> None:
@@ -47,6 +47,8 @@ class GroupCommit:
 
     def _commit(self, group: list[_Work]) -> None:
         done = attempt(lambda: self._in_one_transaction(group))
+        if done.error is not None and done.error.disposition is Disposition.BUG:
+            done = attempt(lambda: self._each_by_itself(group))
         if done.value is None:
             code = done.error.code if done.error else ""
             log.event("intake.group-not-committed", count=len(group), code=code)
@@ -61,6 +63,10 @@ class GroupCommit:
         self._on_commit()
 
     def _in_one_transaction(self, group: list[_Work]) -> list[Any]:
+        with self._store.transaction() as ledger:
+            return [work.call(ledger) for work in group]
+
+    def _each_by_itself(self, group: list[_Work]) -> list[Any]:
         with self._store.transaction() as ledger:
             return [self._one(ledger, work) for work in group]
 

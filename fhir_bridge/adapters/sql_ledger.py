@@ -73,6 +73,7 @@ _ORDERS_BY_PATIENT = (
     .distinct()
     .order_by(t.job.c.sequence)
 )
+_FEED = select(t.feed).where(t.feed.c.name == bindparam("name"))
 _ADD_EFFECT = insert(t.effect)
 _POSITION = select(func.max(t.effect.c.message))
 _ADD_JOB = insert(t.job)
@@ -149,7 +150,7 @@ class SqlLedger:
         return sql_notifications.forget(self.connection, before)
 
     def feed(self, name: str) -> Feed:
-        row = self.connection.execute(select(t.feed).where(t.feed.c.name == name)).first()
+        row = self.connection.execute(_FEED, {"name": name}).first()
         return feed_of(row) if row else Feed(name)
 
     def keep_feed(self, feed: Feed) -> None:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Mapping
 from concurrent.futures import TimeoutError as NotInTime
+from datetime import datetime
 from importlib.metadata import version
 
 from cheroot.wsgi import Server as HttpServer
@@ -53,6 +54,7 @@ class Web:
         self._parts = parts
         self._writer = writer
         self._door = door
+        self._heard: dict[str, datetime] = {}  # feeds
         http = parts.settings.http
         self._max_body_bytes = int(http.max_body_mebibytes * 2**20)
         self._server = _QuietHttpServer(
@@ -74,7 +76,7 @@ class Web:
         self._thread.join(seconds)
 
     def _receive(self, call: HookCall) -> None:
-        stored = self._writer.submit(lambda ledger: take(ledger, call, self._parts.clock.now()))
+        stored = self._writer.submit(lambda ledger: take(ledger, call, self._parts.clock.now(), self._heard))
         try:
             stored.result(_HOOK_SECONDS)
         except NotInTime:
