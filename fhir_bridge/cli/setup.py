@@ -90,7 +90,7 @@ def check(settings: Settings, as_json: bool) -> None:
     """
     results = {name: (True, words) for name, words in explained(settings).items()}
     with parts_of(settings) as parts:
-        for name, ask in _checks(parts).items():
+        for name, ask in checks_of(parts).items():
             tried = attempt(ask)
             results[name] = (
                 tried.error is None,
@@ -147,7 +147,9 @@ def _in_words(sender: Sender, keys: Collection[str]) -> str:
     return ", ".join(f"{key}={value}" for key, value in shown.items() if value and value != "False")
 
 
-def _checks(parts: Parts) -> dict[str, Callable[[], str]]:
+def checks_of(parts: Parts) -> dict[str, Callable[[], str]]:
+    """What `check` asks, by name: each says something of it, or raises what is wrong."""
+
     def store() -> str:
         return f"{sum(parts.store.job_counts().values())} jobs in {parts.data_dir}"
 
