@@ -57,6 +57,10 @@ class BridgeProcess:
         """Tell the FHIR server where to send its notifications."""
         self._run("subscribe", "--set", f"http.public_url={self.url}")
 
+    def unsubscribe(self) -> None:
+        """And it tells us no more; nothing makes the Subscriptions again."""
+        self._run("subscribe", "--remove")
+
     def jobs(self) -> tuple[dict[str, Any], ...]:
         """`jobs list --json`, line by line."""
         return tuple(json.loads(line) for line in self._run("jobs", "list", "--json").splitlines())

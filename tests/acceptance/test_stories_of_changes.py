@@ -21,9 +21,7 @@ def subscribed(bridge: Bridge) -> Iterator[None]:
     """The FHIR server notifies the bridge, as `fhir-bridge subscribe` has it; until the end of the module."""
     bridge.process.subscribe()
     yield
-    for subscription in bridge.fhir.search("Subscription", (), limit=50):
-        if subscription["channel"]["endpoint"].startswith(bridge.process.url):
-            bridge.fhir.delete(f"Subscription/{subscription['id']}")
+    bridge.process.unsubscribe()
 
 
 @pytest.mark.usefixtures("subscribed")
