@@ -109,7 +109,7 @@ def test_an_order_on_hold_waits_until_it_is_released(told: Told) -> None:
 
 def test_a_revoked_order_is_cancelled_and_gets_no_report(told: Told) -> None:
     end = told.end_of(stories.revoked)
-    assert (end.jobs, end.reports) == ((("cancelled", "order.cancelled"),), ())
+    assert (end.jobs, end.reports) == ((("cancelled", "order.revoked"),), ())
 
 
 def test_an_order_revoked_before_it_was_told_gets_no_report(told: Told) -> None:
