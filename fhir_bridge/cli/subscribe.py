@@ -165,7 +165,7 @@ _WORDS = {
     "event_number": "last event number",
     "gaps": "events never got",
     "resets": "numbers begun anew",
-    "watermark": "asked for up to (its clock)",
+    "watermark": "watermark (by its clock)",
     "caught_up": "last asked",
     "trouble": "trouble with asking",
     "missed": "changes found by asking only",
