@@ -71,7 +71,7 @@ class Http(Section):
     previous_hook_token: SecretStr = Field(
         SecretStr(""), description="also taken: the old one, until every Subscription has the new one"
     )
-    threads: int = Field(8, ge=1)
+    threads: int = Field(20, ge=1, description="calls that are served at once; each waits for its commit")
 
 
 class Dicom(Section):
