@@ -1,64 +1,14 @@
 """Notifications into orders, on the in-memory store and record."""
 
-from typing import Any
-
 import pytest
 
-from fhir_bridge.adapters.in_memory.record import InMemoryRecord
-from fhir_bridge.adapters.in_memory.store import InMemoryStore
-from fhir_bridge.errors import Unavailable
-from fhir_bridge.inbox import Inbox
-from fhir_bridge.intake import IntakePolicy
+from fhir_bridge.errors import Refused, Unavailable
 from fhir_bridge.job import Status
 from fhir_bridge.order_intake import accept_order
-from fhir_bridge.ports import Notification
-from fhir_bridge.senders import SenderRules, Senders
-from mappings.authority import Authorities
-from mappings.hl7v2_order import SenderPolicy
 from mappings.order import OrderControl
-from tests.support.builders import MRN_SYSTEM, an_order
+from tests.support.builders import an_order
+from tests.support.fhir_house import House, a_category, a_service_request, an_imaging_study
 from tests.support.frozen_clock import FrozenClock
-
-POLICY = IntakePolicy(Senders(SenderRules(mapping=SenderPolicy(Authorities(())))), frozenset({"363679005"}))
-V2_0203 = "http://terminology.hl7.org/CodeSystem/v2-0203"
-PATIENT = {"resourceType": "Patient", "id": "7", "identifier": [{"system": MRN_SYSTEM, "value": "CANARY-1"}]}
-
-
-def a_service_request(**changes: Any) -> dict[str, Any]:
-    return {
-        "resourceType": "ServiceRequest",
-        "id": "9",
-        "status": "active",
-        "intent": "order",
-        "subject": {"reference": "Patient/7"},
-        "identifier": [{"type": {"coding": [{"system": V2_0203, "code": "ACSN"}]}, "value": "CANARY-A1"}],
-    } | changes
-
-
-def a_category(code: str) -> list[dict[str, Any]]:
-    return [{"coding": [{"system": "http://snomed.info/sct", "code": code}]}]
-
-
-class House:
-    def __init__(self, clock: FrozenClock) -> None:
-        self.clock = clock
-        self.store = InMemoryStore(clock)
-        self.record = InMemoryRecord()
-        self.record.store(PATIENT, a_service_request())
-        self.inbox = Inbox(self.store, self.record, POLICY, clock)
-
-    def notify(
-        self, kind: str = "ServiceRequest", identity: str = "9", version: str = "1", method: str = "PUT"
-    ) -> None:
-        with self.store.transaction() as ledger:
-            ledger.add_notification(Notification(0, "orders", method, kind, identity, version, "ready"), b"{}")
-        self.inbox.settle_due()
-
-    def last(self) -> Notification:
-        return self.store.state.notifications[len(self.store.state.notifications)]
-
-    def statuses(self) -> list[Status]:
-        return [job.status for job in self.store.jobs()]
 
 
 @pytest.fixture
@@ -189,29 +139,9 @@ def test_a_deleted_service_request_cancels_its_job(house: House) -> None:
     assert house.statuses() == [Status.CANCELLED]
 
 
-def test_an_imaging_study_brings_the_order_it_is_based_on_and_its_uid(house: House) -> None:
-    study = {
-        "resourceType": "ImagingStudy",
-        "id": "5",
-        "status": "available",
-        "subject": {"reference": "Patient/7"},
-        "basedOn": [{"reference": "ServiceRequest/9"}],
-        "identifier": [{"system": "urn:dicom:uid", "value": "urn:oid:1.2.3"}],
-    }
-    house.record.store(study)
-    house.notify("ImagingStudy", "5")
-    assert house.store.jobs()[0].order.study_instance_uid == "1.2.3"
-
-
 def test_our_own_imaging_study_starts_nothing(house: House) -> None:
     tag = [{"system": "urn:fhir-bridge:tag", "code": "ai-result"}]
-    study = {
-        "resourceType": "ImagingStudy",
-        "id": "5",
-        "meta": {"tag": tag},
-        "basedOn": [{"reference": "ServiceRequest/9"}],
-    }
-    house.record.store(study)
+    house.record.store(an_imaging_study(meta={"tag": tag}, basedOn=[{"reference": "ServiceRequest/9"}]))
     house.notify("ImagingStudy", "5")
     assert (house.store.jobs(), house.last().reason) == ((), "notification.no-order")
 
@@ -251,3 +181,111 @@ def test_a_service_request_without_a_patient_is_quarantined(house: House) -> Non
     house.record.store(a_service_request(subject={"display": "CANARY^ZEBRA"}))
     house.notify()
     assert (house.last().status, house.last().reason) == ("quarantined", "order.patient-identifier-missing")
+
+
+def test_one_reading_settles_all_that_was_told_of_a_resource(house: House) -> None:
+    for version in ("1", "2", "3"):
+        house.tell(version=version)
+    house.inbox.settle_due()
+    settled = [row.status for row in house.store.state.notifications.values()]
+    assert (settled, house.record.reads.count("ServiceRequest/9")) == (["done"] * 3, 1)
+
+
+def test_what_is_told_while_a_resource_is_read_is_read_again(house: House) -> None:
+    house.tell(version="1")
+    house.record.during = lambda: house.tell(version="2")
+    house.inbox.settle_due()
+    first, second = house.store.state.notifications.values()
+    assert (first.status, second.status) == ("done", "ready")
+
+
+def test_a_row_that_was_put_off_is_settled_with_the_next_one_of_its_resource(house: House) -> None:
+    house.record.outage = Unavailable("fhir.unavailable", "GET ServiceRequest", "no answer")
+    house.notify(version="1")
+    house.record.outage = None
+    house.notify(version="2")
+    assert [row.status for row in house.store.state.notifications.values()] == ["done", "done"]
+
+
+def test_a_known_order_that_is_found_gone_is_cancelled_once_the_server_had_its_time(house: House) -> None:
+    house.notify(version="1")
+    house.record.remove("ServiceRequest/9")
+    house.notify(version="2")
+    early = house.statuses()
+    house.retry()
+    assert (early, house.standing(), house.settled()) == (
+        [Status.READY],
+        [(Status.CANCELLED, "order.deleted")],
+        ("done", ""),
+    )
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+def test_an_order_that_we_never_knew_and_is_gone_is_no_news(house: House, method: str) -> None:
+    house.notify(identity="404", method=method)
+    house.retry()
+    assert (house.settled(), house.jobs()) == (("done", "notification.gone"), [])
+
+
+def test_an_order_whose_patient_is_not_there_is_not_taken_for_deleted(house: House) -> None:
+    house.notify(version="1")
+    house.record.store(a_service_request(subject={"reference": "Patient/404"}))
+    house.notify(version="2")
+    house.retry()
+    assert (house.settled(), house.statuses()) == (("quarantined", "fhir.not-found"), [Status.READY])
+
+
+def test_a_server_that_says_when_is_asked_then(house: House) -> None:
+    house.record.outage = Unavailable("fhir.unavailable", "GET ServiceRequest", "status 429", retry_after=120)
+    house.notify()
+    house.record.outage = None
+    house.clock.advance(119)
+    assert house.inbox.settle_due() == 0
+    house.clock.advance(1)
+    assert (house.inbox.settle_due(), len(house.jobs())) == (1, 1)
+
+
+def test_a_refusal_of_the_server_is_quarantined(house: House) -> None:
+    house.record.outage = Refused("fhir.forbidden", "GET ServiceRequest", "status 403")
+    house.notify()
+    assert house.settled() == ("quarantined", "fhir.forbidden")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "jobs"),
+    [
+        ({"363679005"}, 1),
+        ({"http://snomed.info/sct|363679005"}, 1),
+        ({"urn:other|363679005"}, 0),
+        (set(), 1),
+    ],
+)
+def test_a_category_is_wanted_by_code_or_by_system_and_code(clock: FrozenClock, wanted: set[str], jobs: int) -> None:
+    house = House(clock, order_categories=frozenset(wanted))
+    house.record.store(a_service_request(category=a_category("363679005")))
+    house.notify()
+    assert len(house.jobs()) == jobs
+
+
+@pytest.mark.parametrize(
+    ("code", "jobs"),
+    [("24627-2", 1), ("36643-5", 0), ("", 0)],
+)
+def test_only_orders_of_a_wanted_code_count(clock: FrozenClock, code: str, jobs: int) -> None:
+    house = House(clock, order_codes=frozenset({"http://loinc.org|24627-2"}))
+    house.record.store(a_service_request(code={"coding": [{"system": "http://loinc.org", "code": code}]}))
+    house.notify()
+    assert len(house.jobs()) == jobs
+
+
+def test_a_known_order_whose_category_changed_can_still_be_revoked(house: House) -> None:
+    house.notify(version="1")
+    house.record.store(a_service_request(status="revoked", category=a_category("108252007")))
+    house.notify(version="2")
+    assert house.statuses() == [Status.CANCELLED]
+
+
+def test_the_patient_of_an_order_that_is_not_ours_is_not_read(house: House) -> None:
+    house.record.store(a_service_request(category=a_category("108252007")))
+    house.notify()
+    assert house.record.reads == ["ServiceRequest/9"]
