@@ -27,7 +27,7 @@ from mappings.order import Order
 CONTEXT_SECONDS = 120.0  # for all of it; the deadline of one call is the client's
 MAX_EVERYTHING_RESOURCES = 2000
 _PAGE_SIZE = 50  # of $everything: HAPI's largest
-_PARALLEL_READS = 6  # of all jobs of this process together
+PARALLEL_READS = 6  # of all jobs of this process together
 _UNAUTHORIZED = "fhir.unauthorized"  # 403 on one type: outside our scopes; on all of them: our credentials
 _ABOUT = ("patient", "subject")  # search parameters; what a server has of them differs by type
 Offered = Mapping[str, Collection[str]]
@@ -37,10 +37,10 @@ Read = Callable[[], tuple[Part, ...]]
 class ContextReader:
     """Threads may share it. One failing read fails the whole, what the server has no right for us to see is noted (`ContextSource`)."""
 
-    def __init__(self, client: FhirClient, seconds: float = CONTEXT_SECONDS) -> None:
+    def __init__(self, client: FhirClient, seconds: float = CONTEXT_SECONDS, *, parallel: int = PARALLEL_READS) -> None:
         self._client = client
         self._seconds = seconds
-        self._pool = ThreadPoolExecutor(_PARALLEL_READS, thread_name_prefix="fhir-context")
+        self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="fhir-context")
 
     def context_of(self, patient: Resource, order: Order) -> ClinicalContext:
         """See `ports.ClinicalRecord`. Raises Unavailable `fhir.unavailable` where it takes longer than allowed."""
