@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from mappings.fhir_elements import Json, instant
-from mappings.finding import Edition, Report
+from mappings.finding import Edition, Report, ReportStatus
 from mappings.narrative import narrative_of
 from mappings.pdf_report import pdf_of
 
@@ -24,7 +24,11 @@ def is_of(resource: Json, editions: Iterable[Edition]) -> bool:
     shown = instant(issued) if isinstance(issued, datetime) else issued
     hashes = [str(form.get("hash", "")) for form in resource.get("presentedForm", ())]
     mark = _mark(shown, str(resource.get("conclusion", "")), hashes)
-    return mark in {edition.mark for edition in known} and resource.get("status") in {e.status for e in known}
+    of_mark = {edition.status for edition in known if edition.mark == mark}
+    status = resource.get("status")
+    if status == ReportStatus.RETRACTED:  # that changed nothing but the status
+        return bool(of_mark) and any(edition.status == status for edition in known)
+    return status in of_mark
 
 
 def pdf_digest(pdf: bytes) -> str:

@@ -4,6 +4,7 @@ The same report gives the same bytes (no creation time, no random id), so that a
 """
 
 from datetime import UTC
+from functools import lru_cache
 from io import BytesIO
 from xml.sax.saxutils import escape
 
@@ -20,6 +21,7 @@ _PICTURE_SIDE = 90 * mm
 TITLE = "Imaging AI result"
 
 
+@lru_cache(maxsize=8)  # a delivery that is tried again and again draws it once
 def pdf_of(report: Report) -> bytes:
     """A PDF of the report's narrative. It names job and model; order, study and patient stand in the resource that carries it."""
     narrative = narrative_of(report)

@@ -61,9 +61,11 @@ class OneByOne:
             found = made if made and self._traits.conditional_create else self._of_identity(resource)
             if found is None:
                 raise Refused("fhir.not-kept", f"{kind}.identifier", "what the server accepted cannot be found there")
-        elif kind in (REPORT, RESULT):
+            second = bool(_changed(resource, found))
+        else:
+            second = kind in (REPORT, RESULT)
+        if second:  # what the server spoilt is found out when it is looked at again
             raise Conflict("fhir.conflict", f"POST {kind}", "another delivery made it first")
-        _require_kept(resource, found)
         return found
 
     def _put(self, entry: Resource, resource: Resource) -> Resource:
@@ -77,7 +79,8 @@ class OneByOne:
             require_unchanged(self._client, entry)
         _body_of(lambda: self._client.update(reference, resource, if_match=guard))
         kept = self._client.read(reference)
-        _require_kept(resource, kept)
+        if where := _changed(resource, kept):
+            raise Refused("fhir.not-kept", where, "the server accepted it, but keeps another")
         return kept
 
     def _of_identity(self, resource: Resource) -> Resource | None:
@@ -115,13 +118,13 @@ def require_unchanged(client: FhirClient, entry: Resource) -> None:
         raise Conflict("fhir.conflict", f"PUT {entry['resource']['resourceType']}", "it was changed since we looked")
 
 
-def _require_kept(sent: Resource, kept: Resource) -> None:
-    """A 2xx is no proof: servers drop what they do not know."""
+def _changed(sent: Resource, kept: Resource) -> str:
+    """What is not as sent, in words for `where`; empty where it is. A 2xx is no proof: servers drop what they do not know."""
     kind = sent["resourceType"]
-    if kind == RESULT and not is_same_result(sent, kept):
-        raise Refused("fhir.not-kept", RESULT, "the server accepted the result, but keeps another")
-    if kind == REPORT and (differing := difference(sent, kept)):
-        raise Refused("fhir.not-kept", f"{REPORT}.{differing}", "the server accepted the report, but keeps another")
+    if kind == REPORT:
+        differing = difference(sent, kept)
+        return f"{REPORT}.{differing}" if differing else ""
+    return RESULT if kind == RESULT and not is_same_result(sent, kept) else ""
 
 
 def _body_of(call: Callable[[], Resource]) -> Resource | None:

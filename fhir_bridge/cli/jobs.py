@@ -1,15 +1,24 @@
 """`fhir-bridge jobs`: what became of the orders."""
 
+from __future__ import annotations
+
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
 
 from fhir_bridge.cli.options import VERDICT_FAILED, configured, console, parts_of, print_json
+from fhir_bridge.compose import Parts
+from fhir_bridge.errors import Refused
 from fhir_bridge.job import Event, Job, Stage, Status
 from fhir_bridge.settings import Settings
+from mappings.finding import Report, ReportStatus, RetractionReason
 from mappings.order import Identifier
+
+if TYPE_CHECKING:
+    from fhir_bridge.decisions import Decisions
 
 
 @click.group()
@@ -98,6 +107,59 @@ def replay(settings: Settings, job_id: str, stage: str | None) -> None:
 def cancel(settings: Settings, job_id: str) -> None:
     """Stop a job before its result goes out."""
     _happen(settings, job_id, Event.CANCEL, "operator.cancel", None)
+
+
+@jobs.command(epilog='Example: fhir-bridge jobs sign 4f1c --data-dir data --by "Practitioner/12" --final --json')
+@click.argument("job_id", metavar="JOB")
+@click.option(
+    "--by", required=True, metavar="REFERENCE", help="Practitioner/ID or PractitionerRole/ID on the FHIR server."
+)
+@click.option("--final", "status", flag_value="final", default=True, help="The first signature (the default).")
+@click.option("--amended", "status", flag_value="amended", help="It was signed, and was changed since.")
+@click.option("--corrected", "status", flag_value="corrected", help="It was signed, and had an error.")
+@click.option("--json", "as_json", is_flag=True)
+@configured
+def sign(settings: Settings, job_id: str, by: str, status: str, as_json: bool) -> None:
+    """A person takes the report of a finished job as theirs; it goes out anew to every destination."""
+    _decide(settings, job_id, as_json, lambda parts, job: decisions_of(parts).sign(job, by, ReportStatus(status)))
+
+
+@jobs.command(
+    epilog='Example: fhir-bridge jobs retract 4f1c --data-dir data --reason wrong-patient --by "Practitioner/12"'
+)
+@click.argument("job_id", metavar="JOB")
+@click.option(
+    "--by", required=True, metavar="REFERENCE", help="Practitioner/ID or PractitionerRole/ID on the FHIR server."
+)
+@click.option("--reason", required=True, type=click.Choice([reason.value for reason in RetractionReason]))
+@click.option("--json", "as_json", is_flag=True)
+@configured
+def retract(settings: Settings, job_id: str, by: str, reason: str, as_json: bool) -> None:
+    """A person takes back what went out, also what was signed: it was entered in error."""
+    _decide(
+        settings, job_id, as_json, lambda parts, job: decisions_of(parts).retract(job, by, RetractionReason(reason))
+    )
+
+
+def decisions_of(parts: Parts) -> Decisions:
+    """What a person may decide, on these parts."""
+    from fhir_bridge.decisions import Decisions  # with the PDF library: `jobs list` does not wait for it
+
+    return Decisions(parts.store, parts.artifacts, parts.record, parts.clock)
+
+
+def _decide(settings: Settings, job_id: str, as_json: bool, decide: Callable[[Parts, Job], Report]) -> None:
+    with parts_of(settings) as parts:
+        job = _job(parts.store.jobs(limit=10**6), job_id)
+        try:
+            made = decide(parts, job)
+        except Refused as refusal:
+            click.echo(f"job {job.id}: {refusal}", err=True)
+            sys.exit(VERDICT_FAILED)
+    if as_json:
+        print_json({"job": job.id, "report": made.status, "by": made.decision.by if made.decision else ""})
+    else:
+        click.echo(f"job {job.id}: the report is {made.status} now, and goes out anew")
 
 
 def _happen(settings: Settings, job_id: str, event: Event, reason: str, stage: Stage | None) -> None:

@@ -10,10 +10,12 @@ from uuid import uuid4
 import pytest
 
 from fhir_bridge.adapters.fhir_client import FhirClient, token
+from fhir_bridge.adapters.fhir_credentials import NOBODY, Credentials
 from fhir_bridge.adapters.fhir_delivery import FhirDelivery
 from fhir_bridge.adapters.in_memory.delivery import InMemoryDelivery
 from fhir_bridge.errors import Refused
 from fhir_bridge.ports import Receipt, ReportDelivery
+from fhir_bridge.server_traits import ServerTraits
 from mappings.fhir_provenance import provenance_id
 from mappings.fhir_publisher import Publisher
 from mappings.finding import Report, ReportOutcome
@@ -22,6 +24,7 @@ from tests.support.hospitals import Resource, Resources, ServerHospital
 from tests.support.shown_jobs import a_report
 
 PUBLISHER = Publisher("Practice Hospital", Identifier("radiology", "urn:test:organizations"))
+PERSON = {"resourceType": "Practitioner", "id": "fhir-bridge-test-radiologist", "active": True}
 
 
 class Place(Protocol):
@@ -35,6 +38,9 @@ class Place(Protocol):
     def kept(self, report: Report) -> list[tuple[str, str]]:
         """(reference, version) of every resource that was made of the report, and nothing of other jobs."""
 
+    def statuses(self, report: Report) -> list[str]:
+        """Of every DiagnosticReport of the job."""
+
 
 class TwinPlace:
     def __init__(self) -> None:
@@ -47,22 +53,44 @@ class TwinPlace:
         versions = self.delivery.versions.get(report.job, [])
         return [(f"DiagnosticReport/{report.job}", str(len(versions)))] if versions else []
 
+    def statuses(self, report: Report) -> list[str]:
+        return [str(version.status) for version in self.delivery.versions.get(report.job, [])[-1:]]
+
+
+def a_visit(patient: Resource, name: str) -> Resource:
+    """An Encounter of the patient."""
+    kind = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "AMB"}
+    subject = {"reference": f"Patient/{patient['id']}"}
+    return {"resourceType": "Encounter", "id": name, "status": "finished", "class": kind, "subject": subject}
+
 
 class ServerPlace:
-    def __init__(self, client: FhirClient) -> None:
-        self.client = client
-        self.delivery = FhirDelivery(client, PUBLISHER)
+    def __init__(
+        self, client: FhirClient, traits: ServerTraits | None = None, credentials: Credentials = NOBODY
+    ) -> None:
+        self.client, self.traits, self.credentials = client, traits, credentials
+        self.delivery = self.delivery_by(client)
+
+    def delivery_by(self, client: FhirClient) -> FhirDelivery:
+        return FhirDelivery(client, PUBLISHER, traits=self.traits)
+
+    def meanwhile(self, happens: Callable[[], object]) -> "Meanwhile":
+        return Meanwhile(self.client.base_url, self.credentials, happens)
 
     def report(self) -> Report:
         make = Resources()
         patient = make.patient()
         number = [{"system": make.system, "value": "CANARY-P"}]
-        ServerHospital(self.client).store(patient, make.of(patient, "ServiceRequest", "r", identifier=number))
+        visit = a_visit(patient, f"{make.mark}-e")
+        self.store(patient, make.of(patient, "ServiceRequest", "r", identifier=number), visit, PERSON)
         return a_report(
             f"job-{uuid4()}",
             patient=f"Patient/{patient['id']}",
             service_request=f"ServiceRequest/{make.mark}-r",
             study_instance_uid=f"2.25.{int(make.mark, 16)}",
+            encounter=f"Encounter/{visit['id']}",
+            started="2026-03-02T08:15:00+01:00",
+            requester=f"Practitioner/{PERSON['id']}",
         )
 
     def resources(self, report: Report) -> list[dict[str, Any]]:
@@ -79,6 +107,13 @@ class ServerPlace:
             ("ServiceRequest", ("subject", report.patient)),
         ]
         return [found for kind, param in searches for found in self.client.search(kind, (param,), limit=100)]
+
+    def store(self, *resources: Resource) -> None:
+        """The hospital's own doing."""
+        ServerHospital(self.client).store(*resources)
+
+    def statuses(self, report: Report) -> list[str]:
+        return [r["status"] for r in self.resources(report) if r["resourceType"] == "DiagnosticReport"]
 
     def kept(self, report: Report) -> list[tuple[str, str]]:
         return [(f"{r['resourceType']}/{r['id']}", r["meta"]["versionId"]) for r in self.resources(report)]
@@ -98,16 +133,28 @@ def run_again(report: Report, **changes: Any) -> Report:
 
 
 class Meanwhile(FhirClient):
-    """Lets something happen on the server just before our first transaction gets there."""
+    """Lets something happen on the server just before our first write of a report or result gets there."""
 
-    def __init__(self, base_url: str, happens: Callable[[], object]) -> None:
-        super().__init__(base_url)
+    def __init__(self, base_url: str, credentials: Credentials, happens: Callable[[], object]) -> None:
+        super().__init__(base_url, credentials)
         self._happens: list[Callable[[], object]] = [happens]
 
     def transaction(self, bundle: Resource) -> Resource:
+        self._let_happen()
+        return super().transaction(bundle)
+
+    def create_unless(self, resource: Resource, condition: str) -> Resource:
+        if resource["resourceType"] in ("DiagnosticReport", "Observation"):
+            self._let_happen()
+        return super().create_unless(resource, condition)
+
+    def update(self, reference: str, resource: Resource, *, if_match: str = "") -> Resource:
+        self._let_happen()
+        return super().update(reference, resource, if_match=if_match)
+
+    def _let_happen(self) -> None:
         while self._happens:
             self._happens.pop()()
-        return super().transaction(bundle)
 
 
 class ServerDeliveryContract:
@@ -124,10 +171,10 @@ class ServerDeliveryContract:
         report = place.report()
         place.delivery.deliver(report)
         with (
-            Meanwhile(place.client.base_url, lambda: self.sign(place, report, kind)) as client,
+            place.meanwhile(lambda: self.sign(place, report, kind)) as client,
             pytest.raises(Refused) as caught,
         ):
-            FhirDelivery(client, PUBLISHER).deliver(run_again(report))
+            place.delivery_by(client).deliver(run_again(report))
         assert (caught.value.code, caught.value.where) == ("fhir.report-signed", f"{kind}.status")
         signed = [r for r in place.resources(report) if r["resourceType"] == kind]
         assert {(r["status"], r["meta"]["versionId"]) for r in signed} == {("final", "2")}
@@ -139,8 +186,8 @@ class ServerDeliveryContract:
             place.delivery.deliver(run_again(report))
             self.sign(place, report, "DiagnosticReport")
 
-        with Meanwhile(place.client.base_url, overtaken) as client, pytest.raises(Refused) as caught:
-            FhirDelivery(client, PUBLISHER).deliver(report)
+        with place.meanwhile(overtaken) as client, pytest.raises(Refused) as caught:
+            place.delivery_by(client).deliver(report)
         assert caught.value.code == "fhir.report-signed"
         (kept,) = [r for r in place.resources(report) if r["resourceType"] == "DiagnosticReport"]
         assert (kept["status"], kept["meta"]["versionId"]) == ("final", "2")
@@ -151,8 +198,8 @@ class ServerDeliveryContract:
         if not first:
             place.delivery.deliver(replace(report, issued=report.issued - timedelta(hours=1)))
         newer = run_again(report)
-        with Meanwhile(place.client.base_url, lambda: place.delivery.deliver(newer)) as client:
-            assert FhirDelivery(client, PUBLISHER).deliver(report).detail == "superseded"
+        with place.meanwhile(lambda: place.delivery.deliver(newer)) as client:
+            assert place.delivery_by(client).deliver(report).detail == "superseded"
         assert place.delivery.deliver(newer).detail == "unchanged"
 
     @pytest.mark.parametrize("status", ["final", "amended", "corrected"])

@@ -27,6 +27,7 @@ _PATHS: dict[str, str] = {  # parameter -> where its values stand; the same in e
 }
 _TYPES: dict[str, tuple[str, ...]] = {
     "AllergyIntolerance": ("patient",),
+    "Communication": ("identifier", "subject", "patient", "status", "based-on"),
     "Condition": ("subject", "patient", "category", "code", "encounter"),
     "Device": ("identifier",),
     "DiagnosticReport": ("identifier", "subject", "patient", "status", "category", "code", "based-on", "encounter"),

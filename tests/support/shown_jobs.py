@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 
 from fhir_bridge import encoding
 from fhir_bridge.errors import Refused, Unavailable
@@ -78,6 +79,7 @@ def a_report(job: str = "job-1", **changes: object) -> Report:
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
+@cache
 def a_picture(side: int = 240) -> bytes:
     """A PNG: a grey disc with a warm spot."""
 

@@ -3,8 +3,9 @@
 import threading
 from dataclasses import dataclass, field
 
-from fhir_bridge.errors import BridgeError
+from fhir_bridge.errors import BridgeError, Refused
 from fhir_bridge.ports import Receipt
+from mappings.fhir_edition import edition_of
 from mappings.finding import Report
 
 
@@ -22,11 +23,17 @@ class InMemoryDelivery:
             raise self.outage
         with self._lock:
             versions = self.versions.setdefault(report.job, [])
-            detail = "updated" if versions else "created"
-            if versions and versions[-1] == report:
-                detail = "unchanged"
-            elif versions and report.issued < versions[-1].issued:
-                detail = "superseded"
-            else:
+            detail = _outcome(report, versions[-1]) if versions else "created"
+            if detail in ("created", "updated"):
                 versions.append(report)
         return Receipt(f"DiagnosticReport/{report.job}", detail)
+
+
+def _outcome(report: Report, last: Report) -> str:
+    if report == last or (report.is_retracted and last.is_retracted):
+        return "unchanged"
+    if report.is_retracted:
+        return "superseded" if last.issued > report.act_at else "updated"
+    if last.decision and edition_of(last) not in report.earlier:
+        raise Refused("fhir.report-signed", "DiagnosticReport.status", "a person has decided otherwise since")
+    return "superseded" if report.issued < last.issued else "updated"

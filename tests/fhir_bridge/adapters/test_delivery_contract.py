@@ -9,9 +9,10 @@ from fhir_bridge.adapters.in_memory.delivery import InMemoryDelivery
 from fhir_bridge.errors import Unavailable
 from fhir_bridge.practice.fhir_peer import FhirPeer
 from tests.support.delivery_contract import DeliveryContract, Place, ServerDeliveryContract, ServerPlace, TwinPlace
+from tests.support.edition_contract import EditionContract, ServerEditionContract
 
 
-class TestTwin(DeliveryContract):
+class TestTwin(DeliveryContract, EditionContract):
     @pytest.fixture
     def place(self) -> Place:
         return TwinPlace()
@@ -22,7 +23,7 @@ class TestTwin(DeliveryContract):
 
 
 @pytest.mark.real_parts
-class TestSekmet(DeliveryContract, ServerDeliveryContract):
+class TestSekmet(DeliveryContract, ServerDeliveryContract, ServerEditionContract):
     @pytest.fixture
     def place(self, sekmet: FhirPeer) -> Iterator[Place]:
         with FhirClient(sekmet.base_url) as client:
