@@ -47,6 +47,7 @@ def serve(subject: str, data: Path, *, profile: bool) -> None:
     from fhir_bridge import log
     from fhir_bridge.adapters.door_process import DoorProcess
     from fhir_bridge.adapters.group_commit import GroupCommit
+    from fhir_bridge.cli.stopping import SWITCH_SECONDS
     from fhir_bridge.compose import Parts
     from fhir_bridge.hook_intake import HookCall
     from fhir_bridge.roles.web import Web
@@ -58,6 +59,7 @@ def serve(subject: str, data: Path, *, profile: bool) -> None:
             pass
 
     log.configure()
+    sys.setswitchinterval(SWITCH_SECONDS)
     settings = Settings.model_validate({"data_dir": data, "http": {"port": 0, "hook_token": SECRET}})
     parts = Parts(settings)
     writer = GroupCommit(parts.store, lambda: None)

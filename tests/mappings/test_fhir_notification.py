@@ -261,6 +261,21 @@ def test_xml_nested_without_end_is_read_to_its_depth() -> None:
     assert read_notice(body, "application/fhir+xml", KINDS).told == (Told("Task", "5"),)
 
 
+@pytest.mark.parametrize("content_type", [JSON, "text/xml"])
+def test_fifty_mebibytes_are_read(content_type: str) -> None:
+    big = b"a" * (50 << 20)
+    xml = b"<Task xmlns='http://hl7.org/fhir'><text value='" + big + b"'/><id value='5'/></Task>"
+    body = xml if content_type == "text/xml" else b'{"resourceType":"Task","text":"' + big + b'","id":"5"}'
+    assert read_notice(body, content_type, KINDS).told == (Told("Task", "5"),)
+
+
+def test_as_many_events_as_entries_take_no_longer_than_their_sum() -> None:
+    """A hundred million pairs would take minutes."""
+    events = [an_event(number, f"Task/{number}") for number in range(1, 10_001)]
+    entries = [{"resource": {"resourceType": "Task", "id": str(number)}} for number in range(10_001)]
+    assert read_notice(a_bundle(a_status(*events), *entries), JSON, KINDS).numbers[-1] == 10_000
+
+
 @pytest.mark.parametrize(
     "content_type", ["", "application/json; charset=UTF-8", "APPLICATION/FHIR+JSON", "application/json+fhir"]
 )
