@@ -17,6 +17,7 @@ from mappings.fhir_reading import (
 from mappings.order import Order, OrderControl, Standing
 from mappings.refusal import MappingRefused
 
+CODE_SYSTEM = "http://hl7.org/fhir/CodeSystem/task-code"
 CODES = frozenset({"approve", "fulfill", "abort", "replace", "change", "suspend", "resume"})
 """CodeSystem task-code (R4 §12.8.3), against which `check` holds `fhir.task_codes`."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fhir_bridge.cli.filters import unknown_filters
 from fhir_bridge.cli.options import SET_UP, VERDICT_FAILED, configured, parts_of, print_json
 from fhir_bridge.compose import Parts
 from fhir_bridge.errors import Classified, attempt
@@ -88,7 +89,8 @@ def check(settings: Settings, as_json: bool) -> None:
 
     Exit code 1 if something is wrong.
     """
-    results = {name: (True, words) for name, words in explained(settings).items()}
+    words = explained(settings) | unknown_filters(settings.fhir)
+    results = {name: (True, explanation) for name, explanation in words.items()}
     with parts_of(settings) as parts:
         for name, ask in checks_of(parts).items():
             tried = attempt(ask)
