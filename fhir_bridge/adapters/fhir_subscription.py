@@ -129,7 +129,9 @@ class FhirSubscriptions:
         state = self._state(name, rest, "undoubled" if doubles else "none")
         if state.is_settled:
             return state
-        repaired = self._client.update(state.reference, self._repaired(kept, name))
+        version = str(kept.get("meta", {}).get("versionId", ""))
+        guard = f'W/"{version}"' if version else ""  # its status may have become `active` since
+        repaired = self._client.update(state.reference, self._repaired(kept, name), if_match=guard)
         return self._state(name, [repaired if one is kept else one for one in rest], "changed")
 
     def _create(self, name: str) -> Resource:

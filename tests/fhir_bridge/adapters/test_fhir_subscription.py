@@ -124,6 +124,14 @@ def test_what_the_server_does_not_keep_is_seen_in_the_state(serve: Callable[...,
     assert (state.action, state.differs) == ("changed", ("channel.header",))
 
 
+def test_only_the_version_that_was_seen_is_written_over(
+    serve: Callable[..., FhirClient], servers: list[ScriptedServer]
+) -> None:
+    seen = page_of(on_server(status="off", meta={**on_server()["meta"], "versionId": "7"}))
+    FhirSubscriptions(serve(seen, seen, fhir(on_server())), HOOKS, ORDERS).mend("orders")
+    assert servers[-1].asked[-1].headers["if-match"] == 'W/"7"'
+
+
 def test_what_somebody_set_by_hand_stays(serve: Callable[..., FhirClient], servers: list[ScriptedServer]) -> None:
     another = {"url": "http://hapifhir.io/fhir/StructureDefinition/subscription-resthook-deliver-latest-version"}
     channel = {**on_server()["channel"], "extension": [another], "payload": "application/json"}
