@@ -27,7 +27,7 @@ _HEARD_AGAIN = timedelta(seconds=1)  # `heard` is no finer: a busy feed is not w
 
 @dataclass(frozen=True, slots=True)
 class HookCall:
-    """What a call says. `notices`: the notifications to keep, at least one; `body` belongs to the first."""
+    """What a call says. `notifications`: what to keep, at least one; `body` belongs to the first."""
 
     notifications: tuple[Notification, ...]
     body: bytes
@@ -68,7 +68,7 @@ def call_of(subscription: str, method: str, path: str, headers: tuple[str, str],
     judged = _judge(notice, method, path, if_match)
     usable = tuple(one for one in judged.told if one.resource_type in _FEED_OF)
     if judged.told and not usable:
-        judged = _Judged(status="done", reason="hook.type-unused")
+        judged = _Judged(status="done", reason="hook.type-unused", asks=judged.asks)
     feeds = (subscription,) if subscription in KINDS else tuple({_FEED_OF[one.resource_type]: 1 for one in usable})
     is_told = usable or notice.kind in STATUS_ONLY or judged.reason == "hook.type-unused"
     if not feeds and not is_told:

@@ -232,6 +232,19 @@ def test_a_type_that_we_have_no_use_for_is_done_and_its_body_not_kept(desk: Desk
     assert (desk.store.notification_body(desk.store.notifications()[0].id), desk.asked()) == (b"", set())
 
 
+def test_an_unnamed_event_beside_one_that_we_have_no_use_for_is_asked_for(desk: Desk) -> None:
+    desk.call(a_notification("Encounter/7", ""))
+    assert (desk.kept()[0][3:], desk.asked()) == (("done", "hook.type-unused"), {"orders"})
+
+
+def test_what_one_process_heard_within_the_second_is_not_looked_up(desk: Desk) -> None:
+    heard = {"orders": START}
+    call = call_of("orders", "PUT", "ServiceRequest/1", (JSON, 'W/"1"'), b"")
+    with desk.store.transaction() as ledger:
+        take(ledger, call, START, heard)
+    assert (len(desk.kept()), desk.feed().heard) == (1, None)
+
+
 def test_what_we_could_not_use_is_quarantined_and_asked_for(desk: Desk) -> None:
     desk.call(b"MSH|", method="POST")
     assert (desk.kept(), desk.asked()) == ([("/", "", "POST", "quarantined", "hook.unreadable")], {"orders"})
