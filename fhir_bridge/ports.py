@@ -346,7 +346,7 @@ class JobStore(Protocol):
         """`status`: ready, delivered, failed."""
 
     def due_notifications(self, limit: int = 20) -> tuple[Notification, ...]:
-        """Oldest first."""
+        """The longest due first: what was put off does not hold up what came since."""
 
     def notifications(self, statuses: Iterable[str] = (), limit: int = 200) -> tuple[Notification, ...]:
         """Newest first."""

@@ -97,15 +97,9 @@ class SqlStore:
             connection.execute(update(t.reply).where(r.id == reply).values(values))
 
     def due_notifications(self, limit: int = 20) -> tuple[Notification, ...]:
-        n = t.notification.c
-        query = (
-            select(*NOTIFICATION_COLUMNS)
-            .where(n.status == "ready", n.wake_at <= self._clock.now())
-            .order_by(n.id)
-            .limit(limit)
-        )
         with self._database.reading() as connection:
-            return tuple(notification_of(row) for row in connection.execute(query))
+            rows = connection.execute(DUE_NOTIFICATIONS, {"now": self._clock.now(), "limit": limit})
+            return tuple(notification_of(row) for row in rows)
 
     def notifications(self, statuses: Iterable[str] = (), limit: int = 200) -> tuple[Notification, ...]:
         query = select(*NOTIFICATION_COLUMNS).order_by(t.notification.c.id.desc()).limit(limit)
@@ -189,6 +183,14 @@ class SqlStore:
             )
 
 
+# by its index, in its order: a hundred thousand that wait are not sorted for each twenty
+_N = t.notification.c
+DUE_NOTIFICATIONS = (
+    select(*NOTIFICATION_COLUMNS)
+    .where(_N.status == "ready", _N.wake_at <= bindparam("now"))
+    .order_by(_N.wake_at, _N.id)
+    .limit(bindparam("limit"))
+)
 # by name, not as "other than AA": that would read every effect there is
 _ANSWER = t.effect.c.answer
 FAILED_EFFECTS = select(t.effect).where(or_(_ANSWER == "AE", _ANSWER == "AR")).order_by(t.effect.c.message.desc())

@@ -313,8 +313,8 @@ class InMemoryStore:
 
     def due_notifications(self, limit: int = 20) -> tuple[Notification, ...]:
         now = self._clock.now()
-        due = (n for n in self.state.notifications.values() if n.status == "ready" and self.state.wake_at[n.id] <= now)
-        return tuple(due)[:limit]
+        due = [n for n in self.state.notifications.values() if n.status == "ready" and self.state.wake_at[n.id] <= now]
+        return tuple(sorted(due, key=lambda n: (self.state.wake_at[n.id], n.id)))[:limit]
 
     def notifications(self, statuses: Iterable[str] = (), limit: int = 200) -> tuple[Notification, ...]:
         wanted = tuple(statuses)

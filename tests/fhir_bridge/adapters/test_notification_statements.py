@@ -12,6 +12,7 @@ from sqlalchemy.dialects import sqlite
 from fhir_bridge.adapters.sql_database import SqlDatabase
 from fhir_bridge.adapters.sql_ledger import SqlLedger
 from fhir_bridge.adapters.sql_notifications import TOLD_BEFORE_QUERY
+from fhir_bridge.adapters.sql_store import DUE_NOTIFICATIONS
 from fhir_bridge.ports import CATCH_UP, Notification
 
 PAGE = [Notification(0, CATCH_UP, "PUT", "ServiceRequest", str(n), "1", "ready") for n in range(50)]
@@ -59,6 +60,14 @@ def test_versions_are_looked_up_by_their_index(database: SqlDatabase) -> None:
         plan = steps(connection, str(compiled), ())
     wanted = "USING INDEX notification_version (resource_type=? AND resource_id=? AND version_id=?)"
     assert [step.removeprefix("SEARCH notification ") for step in plan] == [wanted]
+
+
+def test_what_is_due_is_read_in_the_order_of_its_index(database: SqlDatabase) -> None:
+    compiled = DUE_NOTIFICATIONS.compile(dialect=sqlite.dialect(paramstyle="named"))
+    values = {**compiled.params, "now": "2026", "limit": 20}
+    with database.reading() as connection:
+        plan = steps(connection, str(compiled), values)
+    assert plan == ["SEARCH notification USING INDEX notification_due (status=? AND wake_at<?)"]
 
 
 def test_the_awaited_ones_are_found_by_an_index_of_their_own(database: SqlDatabase) -> None:

@@ -159,6 +159,16 @@ def test_an_unknown_notification_is_not_replayed(house: House) -> None:
         assert not ledger.replay_notification(7)
 
 
+def test_what_was_put_off_does_not_hold_up_what_came_since(house: House) -> None:
+    hook(house, told("1"), told("2"))
+    with house.store.transaction() as ledger:
+        ledger.settle_notification(1, "ready", "fhir.unavailable", house.clock.now() + timedelta(seconds=5))
+    house.clock.advance(6)
+    hook(house, told("3"))
+    assert [n.version_id for n in house.store.due_notifications()] == ["2", "1", "3"]
+    assert [n.version_id for n in house.store.due_notifications(limit=1)] == ["2"]
+
+
 def test_only_what_was_done_long_ago_is_forgotten(house: House) -> None:
     hook(house, told("1"), told("2"), told("3"), told("4"))
     settle(house, 1, "done")
