@@ -46,6 +46,7 @@ _REPORT_ELEMENTS = (  # a report's document may have megabytes; of `effective` s
     "effectivePeriod", "issued", "imagingStudy",
     "conclusionCode",
 )  # fmt: skip
+_REPORT_ALONE = frozenset({"resourceType", "id", "meta", *_REPORT_ELEMENTS})
 TOPICS = (
     Topic("Encounter", "date", statuses=("arrived", "triaged", "in-progress", "onleave")),
     Topic("Condition", "recorded-date"),
@@ -85,7 +86,7 @@ def part_of(topic: Topic, found: Iterable[Resource], patient: str, *, how: str =
     Raises Refused `patient.mismatch` where the server sent another patient's: its search cannot be trusted; Unavailable `fhir.not-fhir`.
     """
     try:
-        kept = [resource for resource in found if _belongs(resource, patient) and _fits(topic, resource)]
+        kept = [_slim(resource) for resource in found if _belongs(resource, patient) and _fits(topic, resource)]
         if topic.latest_of_code:
             kept = list(_latest_of_each_code(kept))
     except (AttributeError, KeyError, TypeError):
@@ -97,6 +98,13 @@ def _belongs(resource: Resource, patient: str) -> bool:
     if subject_of(resource) != patient:
         raise Refused("patient.mismatch", resource["resourceType"], "the server sent a resource of another patient")
     return True
+
+
+def _slim(resource: Resource) -> Resource:
+    """A report without its documents: a server may send them unasked, and they would be kept with the job."""
+    if resource["resourceType"] != "DiagnosticReport":
+        return resource
+    return {name: value for name, value in resource.items() if name in _REPORT_ALONE}
 
 
 def _fits(topic: Topic, resource: Resource) -> bool:
@@ -143,7 +151,7 @@ def referred(reference: str, patient: str, order: Order, read: Read) -> Part:
         return withheld(kind, refusal) if refusal.code != "fhir.not-found" else Part(kind, "reference")
     if not is_about(resource, patient, order.patient.former, read):
         raise Refused("patient.mismatch", kind, "the order refers to a resource of another patient")
-    return Part(kind, "reference", (resource,) if _counts(resource) else ())
+    return Part(kind, "reference", (_slim(resource),) if _counts(resource) else ())
 
 
 def withheld(kind: str, error: Refused | Unavailable) -> Part:

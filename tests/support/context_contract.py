@@ -121,6 +121,14 @@ class ContextContract:
         assert names(context.others["DiagnosticReport"]) == ["theirs"]
         assert context.others["Condition"] == ()
 
+    def test_the_documents_of_prior_reports_are_left_behind(self, ward: Hospital, make: Resources) -> None:
+        document = {"contentType": "application/pdf", "data": "Q0FOQVJZ"}
+        conclusion = [code("233604007", "http://snomed.info/sct")]
+        ward.store(self.one(make, "DiagnosticReport", "x", presentedForm=[document], conclusionCode=conclusion))
+        (report,) = self.context(ward, make).others["DiagnosticReport"]
+        assert "presentedForm" not in report
+        assert report["conclusionCode"] == conclusion
+
     def test_the_context_of_another_patient_stays_theirs(self, ward: Hospital, make: Resources) -> None:
         ward.store(self.one(make, "Condition", "theirs", of="b"))
         assert self.context(ward, make).others["Condition"] == ()

@@ -92,7 +92,7 @@ def _at(value: Any, path: Sequence[str]) -> Iterator[Any]:
 
 def _means(said: Any, wanted: str) -> bool:
     """A token, `system|value` or the value alone (R4 §3.1.1.4.10), or a reference with or without its type."""
-    wanted = wanted.replace("\0", ",")
+    wanted = wanted.replace("\0", ",").replace("\\$", "$")
     if not isinstance(said, dict):
         return str(said) == wanted
     if "reference" in said:

@@ -1,18 +1,26 @@
 """`ports.ClinicalRecord`: the twin and a real FHIR server answer alike. (HAPI does in tests/acceptance.)"""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from fhir_bridge.adapters.fhir_client import FhirClient
+from fhir_bridge.adapters.fhir_credentials import bearer
 from fhir_bridge.adapters.fhir_server import FhirServerRecord
 from fhir_bridge.adapters.in_memory.record import InMemoryRecord
 from fhir_bridge.errors import Refused, Unavailable
+from fhir_bridge.ports import ClinicalRecord
 from fhir_bridge.practice.fhir_peer import FhirPeer
 from mappings.order import Identifier, PatientIdentity
 from tests.support.hospitals import Hospital, ServerHospital, TwinHospital
-from tests.support.record_contract import RecordContract
+from tests.support.patient_contract import PatientContract
+from tests.support.record_contract import OrderContract, RecordContract
+from tests.support.scripted_fhir import AZURE_LIKE, EPIC_LIKE, GOOGLE_LIKE, ScriptedFhir, scripted_fhir
 from tests.support.scripted_http import Scripted, fhir
+from tests.support.study_orders_contract import StudyOrdersContract
+from tests.support.waiting_time import WaitingTime
 
 SOMEONE = PatientIdentity((Identifier("CANARY-1", "urn:oid:1.2.3"),))
 
@@ -44,3 +52,29 @@ def test_a_server_that_ignores_the_search_finds_no_wrong_patient(serve: Callable
     with pytest.raises(Refused) as caught:
         FhirServerRecord(serve(searchset(stranger))).find_patient(SOMEONE)
     assert caught.value.code == "patient.not-found"
+
+
+@dataclass
+class ScriptedHospital:
+    """Stores past the server's rules: the hospital writes elsewhere."""
+
+    server: ScriptedFhir
+    record: ClinicalRecord
+
+    def store(self, *resources: dict[str, Any]) -> None:
+        self.server.put(*resources)
+
+    def delete(self, reference: str) -> None:
+        self.server.delete(reference)
+
+
+class TestServersOfOtherTraits(PatientContract, OrderContract, StudyOrdersContract):
+    """Pages of ten, parameters ignored, no sorting, every so many calls put off. Of the context see test_fhir_context."""
+
+    @pytest.fixture(params=[EPIC_LIKE, AZURE_LIKE, GOOGLE_LIKE], ids=["epic", "azure", "google"])
+    def hospital(self, request: pytest.FixtureRequest, waiting: WaitingTime) -> Iterator[Hospital]:
+        with (
+            scripted_fhir(request.param) as server,
+            FhirClient(server.base_url, bearer(request.param.token), timing=waiting.timing()) as client,
+        ):
+            yield ScriptedHospital(server, FhirServerRecord(client))
