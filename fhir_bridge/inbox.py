@@ -4,12 +4,13 @@ What counts is the state on the server, not the event: whatever was told of a re
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
 from fhir_bridge import log
-from fhir_bridge.errors import Classified, Disposition, Refused, attempt
+from fhir_bridge.errors import Attempt, Classified, Disposition, Refused, attempt
 from fhir_bridge.intake import IntakePolicy
 from fhir_bridge.order_intake import (
     accept_order,
@@ -29,6 +30,7 @@ from mappings.order import Order, OrderKey, PatientIdentity
 from mappings.trace import Trace
 
 AT_ONCE = 64  # rows that one look at the store takes
+READERS = 4  # resources that are read at a time
 RETRY_SECONDS = (1, 2, 5, 10, 30, 60)
 NOT_FOUND, NOT_FOUND_ATTEMPTS = "fhir.not-found", 3
 NO_ORDER, GONE = "notification.no-order", "notification.gone"
@@ -82,27 +84,24 @@ class Inbox:
     clock: Clock
 
     def settle_due(self) -> int:
-        """How many notifications were settled, put off or quarantined."""
+        """How many notifications were settled, put off or quarantined. One commit for all: the reading is done before."""
         due = self.store.due_notifications(AT_ONCE)
-        resources: dict[str, list[Notification]] = {}
-        for row in due:
-            # what names no resource stands alone
-            name = f"{row.resource_type}/{row.resource_id}" if row.resource_id else f"#{row.id}"
-            resources.setdefault(name, []).append(row)
-        for name, rows in resources.items():
-            self._settle(_Told(name, tuple(rows), due[-1].id))
+        waiting = _by_resource(due)
+        if not waiting:
+            return 0
+        with ThreadPoolExecutor(min(READERS, len(waiting)), thread_name_prefix="inbox") as pool:
+            read = list(pool.map(lambda told: attempt(lambda: self._read(told)), waiting))
+        with self.store.transaction() as ledger:
+            for told, tried in zip(waiting, read, strict=True):
+                self._settle(ledger, told, tried)
         return len(due)
 
-    def _settle(self, told: _Told) -> None:
+    def _settle(self, ledger: Ledger, told: _Told, read: Attempt[Effect]) -> None:
         """A resource that cannot be used must not hold up the others."""
-        tried = attempt(lambda: self._act_on(told))
-        if tried.error is not None:
-            self._put_off_or_quarantine(told, tried.error)
-
-    def _act_on(self, told: _Told) -> None:
-        effect = self._read(told)
-        with self.store.transaction() as ledger:
-            told.settle(ledger, "done", effect(ledger))
+        effect = read.value
+        done = attempt(lambda: _done(ledger, told, effect)) if effect else None
+        if error := done.error if done else read.error:
+            self._put_off_or_quarantine(ledger, told, error)
 
     def _read(self, told: _Told) -> Effect:
         """What the resource, as it stands on the server now, does to our orders."""
@@ -183,16 +182,31 @@ class Inbox:
         with self.store.transaction() as ledger:
             return bool(ledger.orders_by_keys([OrderKey(kind, "", reference)]))
 
-    def _put_off_or_quarantine(self, told: _Told, error: Classified) -> None:
+    def _put_off_or_quarantine(self, ledger: Ledger, told: _Told, error: Classified) -> None:
         log.event("notification.not-settled", notification=told.rows[0].id, code=error.code, where=error.where,
                   error_id=error.error_id, frames=error.frames)  # fmt: skip
         early = error.code == NOT_FOUND and told.attempts < NOT_FOUND_ATTEMPTS
-        with self.store.transaction() as ledger:
-            if error.disposition is Disposition.UNAVAILABLE or early:
-                wait = max(RETRY_SECONDS[min(told.attempts, len(RETRY_SECONDS) - 1)], error.retry_after or 0)
-                told.put_off(ledger, error.code, self.clock.now() + timedelta(seconds=wait))
-            else:
-                told.settle(ledger, "quarantined", f"{error.code} {error.error_id}".strip())
+        if error.disposition is Disposition.UNAVAILABLE or early:
+            wait = max(RETRY_SECONDS[min(told.attempts, len(RETRY_SECONDS) - 1)], error.retry_after or 0)
+            told.put_off(ledger, error.code, self.clock.now() + timedelta(seconds=wait))
+        else:
+            told.settle(ledger, "quarantined", f"{error.code} {error.error_id}".strip())
+
+
+def _by_resource(due: Sequence[Notification]) -> list[_Told]:
+    """What is due, put together by resource; what names none stands alone."""
+    resources: dict[str, list[Notification]] = {}
+    for row in due:
+        name = f"{row.resource_type}/{row.resource_id}" if row.resource_id else f"#{row.id}"
+        resources.setdefault(name, []).append(row)
+    last = max((row.id for row in due), default=0)
+    return [_Told(name, tuple(rows), last) for name, rows in resources.items()]
+
+
+def _done(ledger: Ledger, told: _Told, effect: Effect) -> None:
+    """Rolled back to its own savepoint where it fails."""
+    with ledger.savepoint():
+        told.settle(ledger, "done", effect(ledger))
 
 
 def _nothing(reason: str) -> Effect:
