@@ -20,7 +20,6 @@ from fhir_bridge.server_traits import ServerTraits, traits_of
 from fhir_bridge.settings import Settings, listeners_of
 from mappings.authority import Authorities, Authority
 from mappings.hl7v2_order import SenderPolicy
-from mappings.order import Identifier
 
 if TYPE_CHECKING:
     from requests.auth import AuthBase
@@ -154,18 +153,16 @@ class Parts:
     @cached_property
     def deliveries(self) -> tuple[ReportDelivery, ...]:
         """The FHIR server, then every destination of results by HL7 v2."""
-        from fhir_bridge.adapters.fhir_delivery import FhirDelivery
         from fhir_bridge.adapters.hl7_delivery import Hl7Delivery
-        from mappings.fhir_publisher import Publisher
+        from fhir_bridge.fhir_parts import delivery_of
 
-        fhir = self.settings.fhir
-        publisher = Publisher(fhir.organization_name, Identifier(fhir.organization_value, fhir.organization_system))
+        by_fhir = [delivery_of(self.settings.fhir, self.fhir, self.traits)] if self.fhir else []
         by_hl7 = [
             Hl7Delivery(self.mllp_destinations[name], self._receiver(name, to), skip_refused=to.refused == "skip")
             for name, to in self.settings.destinations.items()
             if to.results
         ]
-        return (*([FhirDelivery(self.fhir, publisher)] if self.fhir else []), *by_hl7)
+        return (*by_fhir, *by_hl7)
 
     @cached_property
     def mllp_destinations(self) -> dict[str, MllpDestination]:
