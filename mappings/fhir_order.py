@@ -27,6 +27,7 @@ from mappings.trace import Trace
 _NO_ORDERS = frozenset(
     {"proposal", "plan", "directive", "option"}
 )  # ServiceRequest.intent; servers take it missing, too
+DO_NOT_PERFORM = "do-not-perform"  # in place of the status: an order that we know is not to be done any more
 _GENDERS = frozenset({"male", "female", "other", "unknown"})
 
 
@@ -44,6 +45,9 @@ def order_from(service_request: Resource, patient: Resource, authorities: Author
     control = _control(service_request, trace)
     version = version_of(service_request, "ServiceRequest")
     status = text_of(service_request, "status")
+    standing = Standing(reference, control, version, status)
+    if service_request.get("doNotPerform") is True:
+        standing = Standing(reference, OrderControl.CANCEL, version, DO_NOT_PERFORM)
     placer, filler, accession = _numbers(service_request, trace)
     order = Order(
         control=control,
@@ -61,7 +65,7 @@ def order_from(service_request: Resource, patient: Resource, authorities: Author
         control_code=status,
         event=version,
         related=_replaced(service_request, trace),
-        standings=(Standing(reference, control, version, status),),
+        standings=(standing,),
         trace=trace.lines(),
     )
     if control is not OrderControl.NONE and not order.patient.identifiers:
@@ -79,7 +83,10 @@ def is_wanted(service_request: Resource, categories: frozenset[str], codes: froz
 
 
 def _control(service_request: Resource, trace: Trace) -> OrderControl:
-    """`status` by request_status.csv; NONE for what is no order (`intent` plan, proposal, option) or forbids (`doNotPerform`)."""
+    """`status` by request_status.csv; NONE for what is no order (`intent` plan, proposal, option) or forbids (`doNotPerform`).
+
+    What forbids stops an order that we know, and makes no job.
+    """
     row = load("request_status").find(text_of(service_request, "status"), code_system.REQUEST_STATUS)
     if row is None or row.target is None:
         raise MappingRefused("order.status-unknown", "ServiceRequest.status", "not a code of request-status")

@@ -65,7 +65,7 @@ def _as_all_say(ledger: Ledger, job: str, order: Order) -> Result:
 
 def _without_deleted_request(order: Order) -> Order:
     request = said_by(order, order.service_request)
-    return without_word(order, order.service_request) if request and f"order.{request.status}" == DELETED else order
+    return without_word(order, order.service_request) if request and request.status == DELETED else order
 
 
 def _is_placed_after_its_cancel(known: KnownOrder, order: Order) -> bool:

@@ -48,7 +48,7 @@ def request_deleted(ledger: Ledger, known: KnownOrder) -> Result:
     """The server has the ServiceRequest no more. If it is put again, it orders anew."""
     request = known.order.service_request
     before = said_by(known.order, request)
-    gone = Standing(request, OrderControl.CANCEL, before.as_of if before else None, DELETED.removeprefix("order."))
+    gone = Standing(request, OrderControl.CANCEL, before.as_of if before else None, DELETED)
     return _become(ledger, known, with_word(known.order, gone))
 
 

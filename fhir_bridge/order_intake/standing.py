@@ -2,15 +2,17 @@
 
 from dataclasses import replace
 
+from mappings.fhir_order import DO_NOT_PERFORM
 from mappings.order import Order, OrderControl, Standing
 
 HL7V2 = "hl7v2"
-REVOKED, ENTERED_IN_ERROR, DELETED, TASK_ENDED = (
-    "order.revoked",
-    "order.entered-in-error",
-    "order.deleted",
-    "order.task-ended",
-)
+DELETED = "deleted"  # in place of a ServiceRequest's status
+_REASONS = {
+    "revoked": "order.revoked",
+    "entered-in-error": "order.entered-in-error",
+    DELETED: "order.deleted",
+    DO_NOT_PERFORM: "order.do-not-perform",
+}
 _SEVERITY = (OrderControl.NEW, OrderControl.HOLD, OrderControl.CANCEL)
 
 
@@ -50,8 +52,8 @@ def why_cancelled(order: Order) -> str:
     """The reason of a cancel, by the side that says so."""
     for standing in order.standings:
         if standing.word is OrderControl.CANCEL and not _is_task(standing):
-            return "order.cancelled" if standing.source == HL7V2 else f"order.{standing.status}"
-    return TASK_ENDED
+            return "order.cancelled" if standing.source == HL7V2 else _REASONS[standing.status]
+    return "order.task-ended"
 
 
 def _without(order: Order, source: str) -> tuple[Standing, ...]:

@@ -42,6 +42,19 @@ def test_a_cancel_on_the_server_has_a_reason_of_its_own(house: House, status: st
     assert house.standing() == [(CANCELLED, reason)]
 
 
+def test_an_order_that_is_not_to_be_performed_stops_until_it_is(house: House) -> None:
+    states(house, "active")
+    house.put(a_service_request(doNotPerform=True))
+    stopped = house.standing()
+    states(house, "active")
+    assert (stopped, house.statuses()) == ([(CANCELLED, "order.do-not-perform")], [READY])
+
+
+def test_what_is_not_to_be_performed_makes_no_job(house: House) -> None:
+    house.put(a_service_request(doNotPerform=True))
+    assert house.jobs() == []
+
+
 @pytest.mark.parametrize("end", ["revoked", "entered-in-error", "deleted"])
 @pytest.mark.parametrize(("again", "status"), [("active", READY), ("on-hold", ON_HOLD)])
 def test_what_is_placed_again_after_a_cancel_on_the_server_is_ordered_anew(

@@ -6,8 +6,9 @@ import pytest
 
 from mappings.authority import Authorities
 from mappings.code import Code
-from mappings.fhir_imaging_study import study_facts, with_study
-from mappings.fhir_order import order_from
+from mappings.code_table import load
+from mappings.fhir_imaging_study import StudyFacts, requests_of, study_facts, with_study
+from mappings.fhir_order import is_wanted, order_from
 from mappings.order import Order, OrderControl, Priority
 from mappings.refusal import MappingRefused
 
@@ -177,3 +178,66 @@ def test_wrong_json_types_read_as_absent(element: str, nonsense: object) -> None
     order = read(**{element: nonsense})
 
     assert order.control is OrderControl.NEW
+
+
+def test_the_version_is_the_servers_time() -> None:
+    order = read(meta={"versionId": "3", "lastUpdated": "2026-03-02T09:00:00.123+01:00"})
+
+    assert order.event is not None
+    assert (order.event.at.isoformat(), order.event.clock) == (
+        "2026-03-02T09:00:00.123000+01:00",
+        "ServiceRequest.meta.lastUpdated",
+    )
+    assert [standing.as_of for standing in order.standings] == [order.event]
+
+
+@pytest.mark.parametrize("meta", [None, {}, {"lastUpdated": "2026-03-02"}, {"lastUpdated": 5}, "x"])
+def test_a_server_that_says_no_time_has_no_version(meta: object) -> None:
+    assert read(meta=meta).event is None
+
+
+def test_the_requests_that_it_replaces_are_related() -> None:
+    replaces = [{"reference": "https://server/fhir/ServiceRequest/1/_history/2"}, {"reference": "CarePlan/1"}, {}]
+
+    assert [(key.kind, key.value) for key in read(replaces=replaces).related] == [
+        ("service-request", "ServiceRequest/1")
+    ]
+
+
+LOINC_CHEST = {"coding": [{"system": "http://loinc.org", "code": "36643-5"}]}
+
+
+@pytest.mark.parametrize(
+    ("elements", "categories", "codes", "wanted"),
+    [
+        ({}, set(), set(), True),
+        ({}, {"RAD"}, set(), True),  # without a category all are
+        ({"category": [{"text": "Imaging"}]}, {"RAD"}, set(), True),  # a category without a code is none
+        ({"category": [LOINC_CHEST]}, {"RAD"}, set(), False),
+        ({"category": [{"coding": [{"code": "LAB"}, {"code": "RAD"}]}]}, {"RAD"}, set(), True),
+        ({"category": [{"coding": [{"system": "urn:a", "code": "RAD"}]}]}, {"urn:a|RAD"}, set(), True),
+        ({"category": [{"coding": [{"system": "urn:b", "code": "RAD"}]}]}, {"urn:a|RAD"}, set(), False),
+        ({"code": LOINC_CHEST}, set(), {"36643-5"}, True),
+        ({"code": LOINC_CHEST}, set(), {"http://loinc.org|36643-5"}, True),
+        ({"code": LOINC_CHEST}, set(), {"24627-2"}, False),
+        ({"code": {"text": "Chest"}}, set(), {"36643-5"}, False),
+        ({"category": "x", "code": 5}, {"RAD"}, set(), True),  # wrong JSON types read as absent
+    ],
+)
+def test_which_orders_are_wanted(elements: dict[str, Any], categories: set[str], codes: set[str], wanted: bool) -> None:
+    assert is_wanted(elements, frozenset(categories), frozenset(codes)) is wanted
+
+
+def test_every_status_of_a_task_has_its_effect() -> None:
+    """CodeSystem task-status, R4 §12.8.3."""
+    codes = "draft requested received accepted rejected ready cancelled in-progress on-hold failed completed entered-in-error"
+
+    assert {row.source_code for row in load("task_status")} == set(codes.split())
+
+
+@pytest.mark.parametrize("nonsense", [5, "text", [], [5], {}, {"reference": 5}])
+@pytest.mark.parametrize("element", ["basedOn", "identifier", "modality", "status"])
+def test_a_study_of_wrong_json_types_reads_as_absent(element: str, nonsense: object) -> None:
+    study = {"resourceType": "ImagingStudy", "subject": {"reference": "Patient/p-1"}, element: nonsense}
+
+    assert (requests_of(study), study_facts(study, "Patient/p-1")) == ((), StudyFacts())

@@ -3,7 +3,15 @@ from datetime import date
 
 import pytest
 
-from fhir_bridge.rendezvous.same_order import changed, clashes, contradicts, enriched, needs_restart, same_patient
+from fhir_bridge.rendezvous.same_order import (
+    changed,
+    clashes,
+    contradicts,
+    enriched,
+    needs_restart,
+    restated,
+    same_patient,
+)
 from mappings.code import Code
 from mappings.order import Identifier, PatientIdentity, Priority
 from tests.support.builders import an_order
@@ -147,3 +155,17 @@ def test_a_proven_patient_brings_the_reference_along() -> None:
     known = an_order(patient=patient(("CANARY-1", "urn:a")))
     arrived = an_order(patient=patient(("CANARY-1", "urn:a"), reference="Patient/1"))
     assert enriched(known, arrived).patient.reference == "Patient/1"
+
+
+def test_two_service_requests_are_two_orders_and_one_is_one() -> None:
+    nine = an_order("1", service_request="ServiceRequest/9")
+    same = an_order("2", service_request="ServiceRequest/9")
+    other = an_order("1", service_request="ServiceRequest/10")
+    assert (contradicts(nine, same), contradicts(nine, other)) == (False, True)
+
+
+def test_a_restated_order_keeps_only_what_its_request_never_said() -> None:
+    said = (("reason", "ServiceRequest.reasonCode"), ("modality", "ServiceRequest.orderDetail"))
+    known = an_order("1", reason="cough", trace=said, requested_procedure_id="7")
+    again = restated(known, an_order("1", reason="", modality="", placer=None))
+    assert (again.reason, again.modality, again.placer, again.requested_procedure_id) == ("", "", known.placer, "7")
