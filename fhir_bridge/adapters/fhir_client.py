@@ -94,9 +94,10 @@ class FhirClient:
         if not path:
             raise Refused("fhir.not-found", "reference", "not a literal reference to a resource")
         answer = self._call("GET", path, headers=_NO_CACHE if no_cache else {})
-        resource = _present(answer, f"GET {path.partition('/')[0]}")
-        if resource["resourceType"] != path.partition("/")[0]:
-            raise _not_fhir(f"GET {path.partition('/')[0]}", "the server answered with another type")
+        kind, _, number = path.partition("/")
+        resource = _present(answer, f"GET {kind}")
+        if (resource["resourceType"], resource.get("id")) != (kind, number):
+            raise _not_fhir(f"GET {kind}", "the server answered with another resource")
         return resource
 
     def search(self, resource_type: str, params: Params, *, limit: int, no_cache: bool = True) -> tuple[Resource, ...]:
@@ -152,7 +153,7 @@ class FhirClient:
         return _present(self._call("GET", "metadata", headers=_NO_CACHE), "GET metadata")
 
     def _written(self, answer: Answer, kind: str, reference: str) -> Resource:
-        """What the server keeps. Of one that does not honour `Prefer` it is read (R4 §3.1.0.1.9: a client SHALL NOT count on it)."""
+        """What the server keeps. Of one that does not honour `Prefer`, as it need not, it is read."""
         kept = answer.resource
         if kept is None or kept["resourceType"] == "OperationOutcome":
             reference = reference or literal(answer.location)

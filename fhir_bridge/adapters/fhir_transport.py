@@ -150,17 +150,17 @@ class Transport:
         return Request(call.method, call.url, call.where, call.params, body, headers)
 
     def _repeated(self, call: Call, request: Request, passage: Passage) -> Answer:
+        credentials = self._credentials.header()  # before the deadline is set: to ask for them has limits of its own
         deadline = self._timing.monotonic() + self._limits.deadline_seconds
         max_attempts = 1 if passage.tries else call.max_attempts
         attempt, renewed = 1, False
         while True:
-            credentials = self._credentials.header()
             try:
                 return self._attempt(call, _with(request, credentials), deadline, passage)
             except _Denied as denied:
                 if renewed or not self._credentials.renewed(credentials):
                     raise denied.error from None
-                renewed = True
+                renewed, credentials = True, self._credentials.header()
                 continue
             except _Passing as failure:
                 wait = self._wait_seconds(attempt, failure.retry_after)
@@ -168,7 +168,7 @@ class Transport:
                 if attempt >= max_attempts or wait > LONGEST_WAIT_SECONDS or too_late:
                     raise failure.error from None
             self._timing.sleep(wait)
-            attempt += 1
+            attempt, credentials = attempt + 1, self._credentials.header()
 
     def _wait_seconds(self, attempt: int, retry_after: float | None) -> float:
         """Exponential with full jitter; never earlier than the server asked for."""

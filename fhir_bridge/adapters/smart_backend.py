@@ -26,6 +26,7 @@ _SHORT_SECONDS = 300.0  # of a token that does not say how long it lasts: what S
 _LONGEST_SECONDS = 86_400.0
 _RENEWED_AT = 0.8  # of its lifetime
 _PAUSE_SECONDS = 15.0  # after a renewal that failed
+_LONGEST_REQUEST_SECONDS = 15.0  # a call may need four of them, and its job waits
 _OAUTH_ERRORS = frozenset(  # RFC 6749 §5.2
     {
         "invalid_request",
@@ -74,14 +75,14 @@ class SmartBackend:
         *,
         tls: Tls | None = None,
         timing: Timing | None = None,
-        timeout_seconds: float = 30.0,
+        timeout_seconds: float = 15.0,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._registration = registration
         self._keys = keys
         self._tls = tls or Tls()
         self._timing = timing or Timing()
-        self._timeout = timeout_seconds
+        self._timeout = min(timeout_seconds, _LONGEST_REQUEST_SECONDS)
         self._own = Session(self._tls, self._timing.monotonic)
         self._other: Session | None = None  # of a token endpoint elsewhere: it is not shown our certificate
         self._lock = threading.Lock()
@@ -204,7 +205,7 @@ class SmartBackend:
         return _usable(endpoint)
 
     def _send(self, request: Request) -> Reply:
-        deadline = self._timing.monotonic() + 2 * self._timeout
+        deadline = self._timing.monotonic() + self._timeout
         try:
             return self._session_for(request.url).send(request, self._timeout, deadline, _MAX_BODY_BYTES)
         except (*NETWORK_ERRORS, TooLarge, TooSlow) as error:

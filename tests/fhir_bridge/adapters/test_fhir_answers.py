@@ -199,3 +199,11 @@ def test_the_log_names_a_write_that_failed_by_its_number(
 def test_a_read_has_no_number(serve: Serve, servers: list[ScriptedServer]) -> None:
     serve(fhir(PATIENT)).read("Patient/1")
     assert "x-request-id" not in servers[0].asked[0].headers
+
+
+@pytest.mark.parametrize("other", [{"resourceType": "Patient", "id": "2"}, {"resourceType": "Patient"}])
+def test_another_resource_than_the_one_asked_for_is_not_believed(serve: Serve, other: dict[str, str]) -> None:
+    """Of a proxy that mixes up its answers, the next patient's."""
+    with pytest.raises(Unavailable) as caught:
+        serve(fhir(other)).read("Patient/1")
+    assert caught.value.code == "fhir.not-fhir"
