@@ -33,6 +33,7 @@ OTHERS = st.one_of(
 BY_BOTH = st.one_of(
     st.tuples(st.just("put"), st.just(BOTH), st.just("")),
     st.tuples(st.just("status"), st.just(BOTH), st.sampled_from(STATUSES)),
+    st.tuples(st.just("numbered"), st.just(BOTH), st.just("available")),
     st.tuples(st.just("hl7"), st.just(BOTH), st.sampled_from(("new", "cancel", "hold", "release"))),
 )
 

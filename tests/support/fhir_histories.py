@@ -143,11 +143,19 @@ def happen(server: Server, bridge: Bridge, step: Step, tell: Tell) -> None:
     elif what == "untask" and server.now(task):
         server.delete(task)
         tell(task, "", "DELETE")
+    elif what == "numbered":
+        identifier = [
+            {"system": "urn:dicom:uid", "value": f"urn:oid:1.2.4.{number}"},
+            _typed("ACSN", f"CANARY-A{number}"),
+        ]
+        tell(*server.put(_study(f"n{number}", how) | {"identifier": identifier}), "PUT")
     elif what == "study" and current and server.now(study).get("status") != "available":
         uid = [{"system": "urn:dicom:uid", "value": f"urn:oid:1.2.3.{number}"}]
-        based_on = [{"reference": request}]
-        resource = {"resourceType": "ImagingStudy", "id": f"s{number}", "status": how, "basedOn": based_on}
-        tell(*server.put(resource | {"identifier": uid, "subject": {"reference": "Patient/7"}}), "PUT")
+        tell(*server.put(_study(f"s{number}", how) | {"identifier": uid, "basedOn": [{"reference": request}]}), "PUT")
+
+
+def _study(name: str, status: str) -> dict[str, Any]:
+    return {"resourceType": "ImagingStudy", "id": name, "status": status, "subject": {"reference": "Patient/7"}}
 
 
 def _changed(request: dict[str, Any], how: str) -> dict[str, Any]:
