@@ -73,7 +73,7 @@ def test_an_order_revoked_on_the_fhir_server_is_cancelled(bridge: Bridge) -> Non
     bridge.await_status(story, "waiting", stage="study")
     bridge.put({**order, "status": "revoked"})
     job = bridge.await_status(story, "cancelled")
-    assert job.reason == "order.cancelled"
+    assert job.reason == "order.revoked"
 
 
 def test_a_changed_order_is_reported_as_it_was_changed(bridge: Bridge, orthanc: Orthanc) -> None:
