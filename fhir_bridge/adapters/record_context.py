@@ -5,6 +5,7 @@ Nothing else is asked for or kept: no Coverage, no Account, no document.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from fhir_bridge.adapters.fhir_client import literal
 from fhir_bridge.adapters.record_match import Read, carries, is_about, reference_to, subject_of
@@ -121,7 +122,7 @@ def _fits(topic: Topic, resource: Resource) -> bool:
 def _latest_of_each_code(resources: list[Resource]) -> Iterator[Resource]:
     """What has neither a code nor a text stays: nobody knows what it is the latest of."""
     seen = set()
-    for resource in sorted(resources, key=_dated, reverse=True):
+    for resource in sorted(resources, key=_age_key, reverse=True):
         code = resource.get("code", {})
         coding = next((c for c in code.get("coding", ()) if c.get("code")), None)
         key = (coding.get("system"), coding["code"]) if coding else ("", code.get("text"))
@@ -170,7 +171,7 @@ def context_from(patient: Resource, order: Order, parts: Iterable[Part]) -> Clin
     sources: dict[str, ContextSource] = {}
     for kind, of_kind in by_kind.items():
         found = {reference_to(resource): resource for part in of_kind for resource in part.resources}
-        kept = sorted((r for r in found.values() if not _is_of(order, r)), key=_dated, reverse=True)
+        kept = sorted((r for r in found.values() if not _is_of(order, r)), key=_age_key, reverse=True)
         telling = max(of_kind, key=lambda part: (_RANKS.index(part.how), part.code))
         how = "reference" if telling.how == "not-offered" and found else telling.how
         if how in ANSWERED:
@@ -199,8 +200,18 @@ def _is_of(order: Order, resource: Resource) -> bool:
     return bool(order.service_request) and literal(order.service_request) in based_on
 
 
+def _age_key(resource: Resource) -> str:
+    """Sorts by time: what has a zone is compared in UTC, what is only a date stands at its beginning."""
+    text = _dated(resource)
+    try:
+        at = datetime.fromisoformat(text)
+        return at.astimezone(UTC).isoformat() if at.tzinfo else text
+    except (ValueError, OverflowError):  # partial, no date, or at the end of all times
+        return text
+
+
 def _dated(resource: Resource) -> str:
-    """The best date as text: ISO dates sort as text, to within the difference of time zones."""
+    """The best date, as given."""
     for element in _DATES[resource["resourceType"]]:
         value = resource.get(element)
         if isinstance(value, dict):

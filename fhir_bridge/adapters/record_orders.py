@@ -134,7 +134,7 @@ def _is_near(request: Resource, study: Resource, window: timedelta) -> bool:
     started = _span(study.get("started"))
     if started is None:
         return False
-    return any(begin - window <= started[1] and started[0] <= end + window for begin, end in _times(request))
+    return any(begin - started[1] <= window and started[0] - end <= window for begin, end in _times(request))
 
 
 def _times(request: Resource) -> Iterator[tuple[datetime, datetime]]:
@@ -151,14 +151,14 @@ def _times(request: Resource) -> Iterator[tuple[datetime, datetime]]:
 
 def _span(text: Any) -> tuple[datetime, datetime] | None:
     """From when to when a dateTime of at least day precision (R4 §2.24.0.1) is."""
+    if not isinstance(text, str) or len(text) < _DAY:
+        return None
     try:
-        at = datetime.fromisoformat(text) if isinstance(text, str) and len(text) >= _DAY else None
-    except ValueError:
+        at = datetime.fromisoformat(text)
+        at = at if at.tzinfo else at.replace(tzinfo=UTC)
+        return (at, at + timedelta(days=1)) if len(text) == _DAY else (at, at)
+    except (ValueError, OverflowError):
         return None
-    if at is None:
-        return None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return (at, at + timedelta(days=1)) if len(text) == _DAY else (at, at)
 
 
 def _codings(concepts: Any) -> Iterator[tuple[str, str]]:

@@ -97,6 +97,13 @@ class ContextContract:
         )
         assert names(self.context(ward, make).others["Observation"]) == ["new", "other", "local", "words"]
 
+    def test_times_of_several_zones_are_compared_as_times(self, ward: Hospital, make: Resources) -> None:
+        ward.store(
+            self.value(make, "tokyo", "2026-03-02T01:00:00+09:00", code=code("1988-5")),  # 16:00 UTC, the day before
+            self.value(make, "london", "2026-03-01T20:00:00Z", code=code("1988-5")),
+        )
+        assert names(self.context(ward, make).others["Observation"]) == ["london"]
+
     @pytest.mark.parametrize("status", ["registered", "cancelled", "entered-in-error"])
     def test_what_has_no_value_hides_no_older_value(self, ward: Hospital, make: Resources, status: str) -> None:
         ward.store(

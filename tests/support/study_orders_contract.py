@@ -19,7 +19,11 @@ OURS = {"tag": [{"system": "urn:fhir-bridge:tag", "code": "ai-result"}]}
 
 
 def typed(make: Resources, value: str, kind: str = "ACSN") -> dict[str, Any]:
-    return {"type": {"coding": [{"system": V2_0203, "code": kind}]}, "system": make.system, "value": f"{value}-{make.mark}"}
+    return {
+        "type": {"coding": [{"system": V2_0203, "code": kind}]},
+        "system": make.system,
+        "value": f"{value}-{make.mark}",
+    }
 
 
 class StudyOrdersContract:

@@ -14,7 +14,7 @@ from fhir_bridge.errors import Refused, Unavailable
 from fhir_bridge.ports import ClinicalRecord
 from fhir_bridge.practice.fhir_peer import FhirPeer
 from mappings.order import Identifier, PatientIdentity
-from tests.support.hospitals import Hospital, ServerHospital, TwinHospital
+from tests.support.hospitals import Hospital, Resources, ServerHospital, TwinHospital
 from tests.support.patient_contract import PatientContract
 from tests.support.record_contract import OrderContract, RecordContract
 from tests.support.scripted_fhir import AZURE_LIKE, EPIC_LIKE, GOOGLE_LIKE, ScriptedFhir, scripted_fhir
@@ -33,6 +33,13 @@ class TestTwin(RecordContract):
     def test_an_outage_is_raised(self) -> None:
         with pytest.raises(Unavailable):
             InMemoryRecord(Unavailable("fhir.unavailable")).find_patient(SOMEONE)
+
+    @pytest.mark.parametrize("when", ["9999-12-31", "0001-01-01T00:00:00+14:00", "2026-13-01", 20260302, None])
+    def test_an_order_of_no_sensible_time_is_not_near(
+        self, hospital: Hospital, make: Resources, place: Hospital, when: object
+    ) -> None:
+        hospital.store(self.a_request(make, "r", authoredOn=when))
+        assert self.found(place, self.a_study(make)) == []
 
 
 @pytest.mark.real_parts
