@@ -13,6 +13,7 @@ from fhir_bridge.compose import Parts
 from fhir_bridge.errors import attempt
 from fhir_bridge.settings import load
 from tests.support.scripted_http import fhir, in_turn, scripted_server
+from tests.support.sign_in import sign_in
 
 STATEMENT = {
     "resourceType": "CapabilityStatement",
@@ -81,6 +82,14 @@ def test_check_tells_the_profile_what_is_set_otherwise_and_what_the_server_contr
         f"{url}, 0 resource types, auth none, profile hapi page_size=20, "
         "WARNING: fhir.server.transactions is true, the server says false"
     )
+
+
+def test_check_signs_in_as_it_is_configured(tmp_path: Path) -> None:
+    run(tmp_path, "keys", "new", "--algorithm", "ES384")
+    with sign_in() as server:
+        words, _ = checked(tmp_path, f"fhir.base_url={server.base_url}", "fhir.auth=smart", "fhir.smart.client_id=us")
+        assert (server.given, [claims["iss"] for claims in server.claims]) == (1, ["us"])
+    assert "auth smart" in words
 
 
 def test_check_says_where_a_server_does_not_say_what_it_can_do(tmp_path: Path) -> None:
