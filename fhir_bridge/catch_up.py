@@ -19,7 +19,7 @@ RESTARTS = 3  # of a search that the server forgot, in one walk
 TOLD_WITHIN = timedelta(seconds=60)  # HAPI tries for 58 s: what nobody told until then, nobody will
 KEPT = timedelta(days=30)  # done notifications
 _DAY = timedelta(days=1)
-_EXPIRED = "fhir.page-expired"
+_ASK_AGAIN = ("fhir.page-expired", "fhir.page-too-large")
 _NO_HISTORY = ("fhir.rejected", "fhir.not-found")
 
 
@@ -139,6 +139,7 @@ class _Walk:
     moved: bool = field(default=False, init=False)  # something changed while we walked
     unusable: int = field(default=0, init=False)
     is_history_refused: bool = field(default=False, init=False)
+    history_trouble: Refused | None = field(default=None, init=False)
 
     def run(self) -> bool:
         """False where it was stopped. Raises whatever the server or the store does."""
@@ -148,6 +149,8 @@ class _Walk:
             return False
         if self.moved and self.pages > 1 and not self._to_the_end(deleted=False):
             return False  # pages by offset move up when one of them changes: what was skipped is found now
+        if self.history_trouble:
+            raise self.history_trouble
         self._end()
         return True
 
@@ -183,13 +186,12 @@ class _Walk:
             self.feed = ledger.feed(self.name)
 
     def _deletions(self) -> bool:
-        """A server that does not know `_history` must not keep us from the changes."""
+        """A server whose `_history` is none, or cannot be taken, must not keep us from the changes."""
         try:
             return self._to_the_end(deleted=True)
         except Refused as refusal:
-            if refusal.code not in _NO_HISTORY:
-                raise
-            self.is_history_refused = True
+            self.is_history_refused = refusal.code in _NO_HISTORY
+            self.history_trouble = None if self.is_history_refused else refusal
             return True
 
     def _to_the_end(self, *, deleted: bool) -> bool:
@@ -199,7 +201,7 @@ class _Walk:
             try:
                 return self._all(since, deleted=deleted)
             except Unavailable as error:
-                if error.code != _EXPIRED:
+                if error.code not in _ASK_AGAIN:
                     raise
             with self.store.transaction() as ledger:
                 since = self._since(ledger.feed(self.name))

@@ -37,7 +37,8 @@ class ChangeFeed(Protocol):
     """What changed on the FHIR server since a time of its own clock. Raises what `ClinicalRecord` raises.
 
     Pages come oldest first where the server can sort (`is_sorted`), to the end; what changes meanwhile may stand anywhere with its new
-    time. A search that the server forgot raises Unavailable `fhir.page-expired`: ask again from where you are.
+    time. A search that the server forgot raises Unavailable `fhir.page-expired`, one whose page we could not take `fhir.page-too-large`:
+    ask again from where you are.
     """
 
     @property

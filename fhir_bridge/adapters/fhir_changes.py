@@ -10,14 +10,14 @@ What real servers do (HAPI JPA 8.8.0, sekmet-fhir 0.1.1; tests/acceptance/test_c
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
 from fhir_bridge.adapters.fhir_answer import has_errors
-from fhir_bridge.adapters.fhir_client import FhirClient, Page, literal
+from fhir_bridge.adapters.fhir_client import FhirClient, Page, Params, literal
 from fhir_bridge.changes import Change, ChangePage
-from fhir_bridge.errors import Unavailable
+from fhir_bridge.errors import Refused, Unavailable
 from fhir_bridge.server_traits import ServerTraits
 from fhir_bridge.study import Resource
 from mappings.fhir_observations import is_ours
@@ -29,10 +29,15 @@ _LONGEST_VERSION = 64  # R4 §2.24.0.1, id
 
 @dataclass(frozen=True, slots=True)
 class FhirChanges:
-    """The port on one server; what it can do is in its traits. Errors: see `FhirClient`."""
+    """The port on one server; what it can do is in its traits. Errors: see `FhirClient`.
+
+    Whole resources are asked for, which costs HAPI less than parts of them; but of a type whose page was too large, from then on only
+    `id` and `meta` (R4 §3.1.1.5.9).
+    """
 
     client: FhirClient
     traits: ServerTraits
+    _too_large: set[str] = field(default_factory=set, init=False, repr=False)  # paths
 
     @property
     def is_sorted(self) -> bool:
@@ -51,7 +56,7 @@ class FhirChanges:
         params = [("_lastUpdated", f"ge{_instant(since)}"), ("_count", str(self.traits.page_size))]
         if self.is_sorted:
             params.insert(1, ("_sort", "_lastUpdated"))
-        for page in self.client.pages(kind, tuple(params), limit=_MAX_PAGES):
+        for page in self._pages(kind, tuple(params)):
             yield _change_page(page, lambda entry: _changed(entry, kind))
 
     def deleted_since(self, kind: str, since: datetime) -> Iterator[ChangePage]:
@@ -59,13 +64,23 @@ class FhirChanges:
             return
         since -= timedelta(microseconds=since.microsecond % 1000)  # servers tell milliseconds
         params = (("_since", _instant(since)), ("_count", str(self.traits.page_size)))
-        for page in self.client.pages(f"{kind}/_history", params, limit=_MAX_PAGES):
+        for page in self._pages(f"{kind}/_history", params):
             told = _change_page(page, lambda entry: _version(entry, kind))
             times = [change.changed for change in told.changes if change.changed]
             deleted = (c for c in told.changes if c.is_deleted and (c.changed is None or c.changed >= since))
             yield replace(told, changes=tuple(deleted))
             if times and max(times) < since:
                 return  # newest first: from here on all is older
+
+    def _pages(self, path: str, params: Params) -> Iterator[Page]:
+        slim = (("_elements", "id,meta"),) if path in self._too_large else ()
+        try:
+            yield from self.client.pages(path, (*params, *slim), limit=_MAX_PAGES)
+        except Refused as refusal:
+            if refusal.code != "fhir.too-large" or slim:
+                raise
+            self._too_large.add(path)
+            raise Unavailable("fhir.page-too-large", refusal.where, "it is asked again without the content") from None
 
 
 def _change_page(page: Page, change_of: Callable[[Any], Change | None]) -> ChangePage:

@@ -10,6 +10,7 @@ import requests
 
 from fhir_bridge.adapters.fhir_changes import FhirChanges
 from fhir_bridge.adapters.fhir_client import FhirClient
+from fhir_bridge.adapters.fhir_transport import Limits
 from fhir_bridge.adapters.in_memory.store import InMemoryStore
 from fhir_bridge.catch_up import CatchUp, Pace
 from fhir_bridge.changes import ChangePage
@@ -135,17 +136,29 @@ def test_what_hapi_changes_between_two_pages_keeps_its_place(hapi_client: FhirCl
     assert rest[0].changes[1].changed == changed
 
 
+def test_changes_whose_page_is_too_large_are_found_without_their_content(
+    peer: tuple[FhirClient, ServerTraits],
+) -> None:
+    with FhirClient(peer[0].base_url, limits=Limits(max_body_bytes=30_000)) as client:
+        walker = Walker(client, ServerTraits(history=False))
+        walker.walk()
+        walker.put(0, note=[{"text": "x" * 40_000}])
+        walker.put(1)
+        walker.walk()
+    assert walker.found() == [("000", "1", "PUT"), ("001", "1", "PUT")]
+
+
+BUSY: dict[str, Callable[[], object]] = {}
+
+
 class Busy(FhirChanges):
-    """Something changes after each first page."""
+    """What stands in BUSY happens once, after the page on which that resource is."""
 
     def changed_since(self, kind: str, since: datetime) -> Iterator[ChangePage]:
-        for number, page in enumerate(FhirChanges.changed_since(self, kind, since)):
+        for page in FhirChanges.changed_since(self, kind, since):
             yield page
-            if number == 0:
-                BUSY.pop()()
-
-
-BUSY: list[Callable[[], object]] = []
+            for change in page.changes:
+                BUSY.pop(change.resource_id, lambda: None)()
 
 
 def test_what_moves_up_past_us_on_a_server_with_offsets_is_found(sekmet: FhirPeer) -> None:
@@ -154,7 +167,7 @@ def test_what_moves_up_past_us_on_a_server_with_offsets_is_found(sekmet: FhirPee
         walker.walk()
         for number in range(6):
             walker.put(number)
-        BUSY[:] = [lambda: None, lambda: walker.put(0, status="on-hold")]
+        BUSY[f"{walker.name}-0"] = lambda: walker.put(0, status="on-hold")
         walker.site.changes = Busy(client, ServerTraits(page_size=2))
         walker.walk()
     found = [(number, version) for number, version, _ in walker.found()]

@@ -168,6 +168,13 @@ def test_a_server_that_refuses_its_history_is_asked_for_changes_all_the_same(ask
     assert (ids(asking), asking.feed().trouble) == (["r5"], "")
 
 
+def test_a_history_that_cannot_be_taken_is_trouble_but_the_changes_are_found(asking: Asking) -> None:
+    too_large = Refused("fhir.too-large", "GET ServiceRequest", "the answer exceeds 10 bytes")
+    asking.script([page(asking.theirs.now(), 5)]).deletions = [too_large]
+    assert asking.catch_up.turn() == 0
+    assert (ids(asking), asking.feed().trouble) == (["r5"], "fhir.too-large")
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -8,6 +8,7 @@ import pytest
 
 from fhir_bridge.adapters.fhir_changes import FhirChanges
 from fhir_bridge.adapters.fhir_client import FhirClient
+from fhir_bridge.adapters.fhir_transport import Limits
 from fhir_bridge.adapters.in_memory.store import InMemoryStore
 from fhir_bridge.catch_up import RESTARTS, CatchUp, Pace
 from fhir_bridge.changes import Change, ChangePage
@@ -243,6 +244,27 @@ def test_pages_that_expire_again_and_again_are_trouble(
     client = serve(*[bundle(entry("1"), next_url="?page=2"), gone()] * (RESTARTS + 1))
     feed, found = walked(client, clock)
     assert (feed.trouble, found, len(asked(servers))) == ("fhir.page-expired", ["1"], 2 * (RESTARTS + 1))
+
+
+def test_a_page_that_is_too_large_is_asked_again_without_the_content(
+    serve: Serve, servers: list[ScriptedServer], clock: FrozenClock
+) -> None:
+    large = entry("2")
+    large["resource"]["note"] = [{"text": "x" * 20_000}]
+    client = serve(
+        bundle(entry("1"), next_url="?page=2"), bundle(large), bundle(entry("1"), entry("2")),
+        limits=Limits(max_body_bytes=10_000),
+    )  # fmt: skip
+    feed, found = walked(client, clock)
+    assert (feed.trouble, found) == ("", ["1", "2"])
+    assert [path.partition("&_count=50")[2] for path in asked(servers)] == ["", "", "&_elements=id%2Cmeta"]
+
+
+def test_a_page_that_is_too_large_even_without_content_is_trouble(serve: Serve, clock: FrozenClock) -> None:
+    large = entry("2")
+    large["resource"]["meta"]["source"] = "x" * 20_000
+    feed, found = walked(serve(bundle(large), limits=Limits(max_body_bytes=10_000)), clock)
+    assert (feed.trouble, found) == ("fhir.too-large", [])
 
 
 @pytest.mark.parametrize(
