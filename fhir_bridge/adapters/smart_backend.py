@@ -108,7 +108,8 @@ class SmartBackend:
         elif not self._lock.acquire(blocking=False):
             return token.header  # another thread is at it
         try:
-            if self._tries == tries:  # else another thread asked while we waited, and its success or failure is ours
+            outcome = self._token or self._failure  # of another thread that asked while we waited: it is ours, too
+            if self._tries == tries or outcome is None:
                 self._renew()
             return self._outcome()
         finally:
