@@ -24,7 +24,7 @@ SETTINGS = {
     "fhir.watch_seconds": "15",
 }
 PATIENCE_SECONDS = 1800.0
-COLUMNS = "case orders jobs reports faults missed-by-hooks placed-s all-s"
+COLUMNS = "case orders jobs reports faults found-by-asking placed-s all-s"
 
 
 def plain(burst: Any, down_seconds: float) -> None:
@@ -86,13 +86,13 @@ def run(cases: list[str], orders: int, down_seconds: float, folder: Path) -> boo
         for case in cases:
             burst = Burst(site, f"heal-{case}", orders)
             burst.admit()
-            missed, began = site.feed("orders").missed, time.monotonic()
+            began = time.monotonic()
             CASES[case](burst, down_seconds)
             placed = time.monotonic() - began
             end = burst.await_end(PATIENCE_SECONDS)
             seconds = time.monotonic() - began
             good = good and end == BurstEnd(orders, 0, orders, orders)
-            unheard = site.feed("orders").missed - missed
+            unheard = site.found_by_asking(burst.stories)
             row = (
                 case,
                 end.orders,

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.real_parts, pytest.mark.tensorflow]
 
 PNEUMONIA = "233604007"  # SNOMED CT
 SCRIPTED = {"epic": EPIC_LIKE, "azure": AZURE_LIKE, "google": GOOGLE_LIKE, "ids": IDS_ONLY, "empty": EMPTY_NOTICES}
-SITES = ("hapi", "sekmet", *SCRIPTED)
+SITES = ("hapi", "sekmet", "epic", "azure", "google", "ids")
 EVERYWHERE: tuple[Tale, ...] = (
     stories.ordered,
     stories.changed,
@@ -184,6 +184,12 @@ def test_an_order_placed_by_a_task_is_one_job(told: Told) -> None:
 
 def test_an_order_is_served_when_the_server_comes_back(told: Told) -> None:
     assert_reported_once(told.end_of(stories.while_the_server_is_down))
+
+
+@pytest.mark.parametrize("site", ["empty"], indirect=True)
+@pytest.mark.parametrize("tale", [stories.ordered, stories.changed], ids=lambda tale: tale.__name__)
+def test_a_notification_that_says_nothing_is_enough(site: Site, tale: Tale) -> None:
+    assert_reported_once(tale(site))
 
 
 @pytest.mark.parametrize("site", ["epic"], indirect=True)

@@ -1,7 +1,7 @@
 """One bridge at one FHIR server: orders placed there, changed and called off; the bridge killed and started again; the end state seen."""
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ from fhir_bridge.adapters.sql_store import SqlStore
 from fhir_bridge.compose import SystemClock
 from fhir_bridge.feed import Feed
 from fhir_bridge.job import Job
+from fhir_bridge.ports import CATCH_UP
 from fhir_bridge.practice import patients
 from fhir_bridge.practice.film import wrap
 from fhir_bridge.practice.ris import order_message
@@ -183,6 +184,19 @@ class Site:
     def feed(self, name: str) -> Feed:
         """How we hear of orders, studies or tasks."""
         return next((feed for feed in self.store.feeds() if feed.name == name), Feed(name))
+
+    def found_by_asking(self, stories: Iterable[Story]) -> int:
+        """How many of the orders no notification told of, ever."""
+        told: dict[str, set[bool]] = {}
+        for notification in self.store.notifications(limit=100_000):
+            reference = f"{notification.resource_type}/{notification.resource_id}"
+            told.setdefault(reference, set()).add(notification.subscription != CATCH_UP)
+        return sum(told.get(patients.service_request_reference(story)) == {False} for story in stories)
+
+    def await_look(self) -> None:
+        """Until the watchdog has looked at our Subscriptions, and then leaves them alone for a while."""
+        now = datetime.now(UTC)
+        until(lambda: (self.feed("studies").looked or _NEVER) > now, "a look of the watchdog", SECONDS)
 
     def await_asked(self) -> None:
         """Until the server was asked for everything that changed up to now."""
