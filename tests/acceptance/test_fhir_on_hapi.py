@@ -51,6 +51,7 @@ class TestDelivery(DeliveryContract, ServerDeliveryContract, ServerEditionContra
     def test_a_report_of_a_patient_who_is_gone_is_refused_whole(self, client: FhirClient, place: ServerPlace) -> None:
         report = place.report()
         client.delete(report.service_request)
+        client.delete(report.encounter)
         client.delete(report.patient)
         with pytest.raises(Refused) as caught:
             place.delivery.deliver(report)

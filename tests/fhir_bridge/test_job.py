@@ -52,13 +52,13 @@ def test_bad_moves_are_forbidden(status: Status, event: Event) -> None:
 
 
 @given(st.lists(st.sampled_from(list(Event))))
-def test_only_a_replay_brings_an_ended_job_back(events: list[Event]) -> None:
+def test_only_a_person_or_the_patient_brings_an_ended_job_back(events: list[Event]) -> None:
     status = Status.READY
     for event in events:
         ended = status in (Status.DONE, Status.CANCELLED)
         if (status, event) in MOVES:
             status = MOVES[status, event]
-            assert not ended or event in (Event.REPLAY, Event.CANCEL, Event.PATIENT)
+            assert not ended or event in (Event.REPLAY, Event.CANCEL, Event.PATIENT, Event.SIGN, Event.RETRACT)
 
 
 @pytest.mark.parametrize("status", [Status.HELD, Status.FAILED])
@@ -75,6 +75,26 @@ def test_a_release_takes_back_the_hold_of_what_a_person_must_look_at(status: Sta
 @pytest.mark.parametrize("event", [Event.SUSPEND, Event.WAKE])
 def test_a_wish_to_cancel_outlives_a_hold(event: Event) -> None:
     assert from_outside(Status.WAITING, event, Event.CANCEL, out=True)[1] == Event.CANCEL
+
+
+@pytest.mark.parametrize("status", [s for s in Status if s is not Status.CANCELLED])
+def test_what_is_out_can_be_taken_back_whatever_the_job_does(status: Status) -> None:
+    assert from_outside(status, Event.RETRACT, Event.SUSPEND, out=True) == (Status.READY, Event.RETRACT)
+
+
+@pytest.mark.parametrize("event", [Event.PATIENT, Event.CHANGE, Event.CANCEL, Event.SUSPEND, Event.HOLD, Event.SIGN])
+def test_what_was_taken_back_stays_so_whatever_a_sender_says(event: Event) -> None:
+    assert from_outside(Status.DONE, event, Event.RETRACT, out=True) == (None, Event.RETRACT)
+
+
+@pytest.mark.parametrize(("stage", "wish"), [(Stage.DELIVER, Event.RETRACT), (Stage.REPORT, "")])
+def test_a_replay_of_more_than_the_delivery_ends_a_retraction(stage: Stage, wish: str) -> None:
+    assert from_outside(Status.HELD, Event.REPLAY, Event.RETRACT, out=True, stage=stage) == (Status.READY, wish)
+
+
+@pytest.mark.parametrize("status", [s for s in Status if s not in (Status.DONE, Status.HELD)])
+def test_a_job_under_way_has_nothing_to_sign(status: Status) -> None:
+    assert from_outside(status, Event.SIGN, "", out=True)[0] is None
 
 
 def test_every_status_can_be_left() -> None:

@@ -11,7 +11,8 @@ from fhir_bridge.adapters.fhir_delivery import FhirDelivery
 from fhir_bridge.errors import Refused, Uncertain
 from fhir_bridge.server_traits import PROFILES, ServerTraits
 from mappings.finding import Report
-from tests.support.delivery_contract import DeliveryContract, Meanwhile, ServerDeliveryContract, run_again
+from tests.support.breaking_client import Breaking
+from tests.support.delivery_contract import DeliveryContract, ServerDeliveryContract, run_again
 from tests.support.edition_contract import EditionContract, ServerEditionContract, new_run, signed, taken_back
 from tests.support.scripted_fhir import AZURE_LIKE, EPIC_LIKE, GOOGLE_LIKE, Traits, scripted_fhir
 from tests.support.scripted_place import ScriptedPlace
@@ -85,34 +86,6 @@ class TestEpicLike(EditionContract):
         with pytest.raises(Refused) as caught:
             place.delivery.deliver(replace(place.report(), **lacks))
         assert (caught.value.code, caught.value.where, place.server.asked) == ("fhir.required-missing", where, [])
-
-
-class Breaking(Meanwhile):
-    """Its n-th write fails without saying whether it was done; `done` says whether it was."""
-
-    def __init__(self, place: ScriptedPlace, fails_at: int, *, done: bool) -> None:
-        super().__init__(place.client.base_url, place.credentials, lambda: None)
-        self._left, self._done = fails_at, done
-
-    def _count(self) -> bool:
-        self._left -= 1
-        return self._left == 0
-
-    def _write(self, write: Any) -> Any:
-        fails = self._count()
-        result = write() if self._done or not fails else None
-        if fails:
-            raise Uncertain("fhir.uncertain", "test", "cut off")
-        return result
-
-    def transaction(self, bundle: dict[str, Any]) -> dict[str, Any]:
-        return self._write(lambda: super(Meanwhile, self).transaction(bundle))
-
-    def create_unless(self, resource: dict[str, Any], condition: str) -> dict[str, Any]:
-        return self._write(lambda: super(Meanwhile, self).create_unless(resource, condition))
-
-    def update(self, reference: str, resource: dict[str, Any], *, if_match: str = "") -> dict[str, Any]:
-        return self._write(lambda: super(Meanwhile, self).update(reference, resource, if_match=if_match))
 
 
 def a_report_of_two(place: ScriptedPlace) -> Report:

@@ -1,0 +1,343 @@
+"""A person signs or takes back a report: the job goes through the normal flow again, once for each act."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fhir_bridge.adapters.in_memory.delivery import InMemoryDelivery
+from fhir_bridge.decisions import Decisions
+from fhir_bridge.errors import Refused, Unavailable, Uncertain
+from fhir_bridge.job import Event, Stage, Status
+from fhir_bridge.ports import Receipt
+from inference.prediction import Prediction
+from mappings.finding import Report, ReportStatus, RetractionReason
+from tests.support.bridge_in_memory import MODEL, BridgeInMemory
+from tests.support.frozen_clock import FrozenClock
+
+BY, ROLE = "Practitioner/12", "PractitionerRole/3"
+FINAL, AMENDED, CORRECTED = ReportStatus.FINAL, ReportStatus.AMENDED, ReportStatus.CORRECTED
+WRONG = RetractionReason.WRONG_PATIENT
+
+
+@pytest.fixture
+def bridge(tmp_path: Path, clock: FrozenClock) -> Iterator[BridgeInMemory]:
+    bridge = a_bridge(tmp_path, clock)
+    yield bridge
+    bridge.vault.close()
+
+
+def a_bridge(folder: Path, clock: FrozenClock) -> BridgeInMemory:
+    bridge = BridgeInMemory(folder, clock)
+    for reference in (BY, ROLE):
+        kind, _, name = reference.partition("/")
+        bridge.record.store({"resourceType": kind, "id": name, "active": True})
+    bridge.film()
+    return bridge
+
+
+def done(bridge: BridgeInMemory) -> str:
+    job = bridge.order()
+    bridge.run_until_quiet()
+    assert bridge.job(job).status is Status.DONE
+    bridge.clock.advance(60)
+    return job
+
+
+def decisions(bridge: BridgeInMemory) -> Decisions:
+    return Decisions(bridge.store, bridge.kit.artifacts, bridge.record, bridge.clock)
+
+
+def sign(bridge: BridgeInMemory, job: str, status: ReportStatus = FINAL, by: str = BY) -> Report:
+    return decisions(bridge).sign(bridge.job(job), by, status)
+
+
+def retract(bridge: BridgeInMemory, job: str) -> Report:
+    return decisions(bridge).retract(bridge.job(job), BY, WRONG)
+
+
+def run(bridge: BridgeInMemory) -> None:
+    bridge.run()
+    bridge.clock.advance(60)
+    bridge.run()
+
+
+def statuses(bridge: BridgeInMemory, job: str) -> list[str]:
+    return [str(version.status) for version in bridge.destination.versions[job]]
+
+
+@pytest.mark.parametrize("by", [BY, ROLE])
+def test_a_signed_report_goes_out_again_without_a_new_analysis(bridge: BridgeInMemory, by: str) -> None:
+    job = done(bridge)
+    sign(bridge, job, by=by)
+    stale = [delivery.status for delivery in bridge.store.deliveries(job)]
+    run(bridge)
+    last = bridge.destination.versions[job][-1]
+    assert (stale, statuses(bridge, job), len(bridge.predictor.analysed)) == (["stale"], ["preliminary", "final"], 1)
+    assert last.decision is not None
+    assert (last.decision.by, bridge.job(job).status) == (by, Status.DONE)
+
+
+def test_the_timeline_says_what_was_decided(bridge: BridgeInMemory) -> None:
+    job = done(bridge)
+    sign(bridge, job)
+    run(bridge)
+    retract(bridge, job)
+    run(bridge)
+    said = [(entry.event, entry.reason) for entry in bridge.store.history(job) if entry.event in ("sign", "retract")]
+    assert said == [("sign", "report.final"), ("retract", "report.retracted-wrong-patient")]
+    assert bridge.job(job).reason == "report.retracted"
+
+
+@pytest.mark.parametrize("status", [AMENDED, CORRECTED])
+def test_what_is_final_can_be_amended_or_corrected_and_not_be_made_final_again(
+    bridge: BridgeInMemory, status: ReportStatus
+) -> None:
+    job = done(bridge)
+    sign(bridge, job)
+    run(bridge)
+    with pytest.raises(Refused) as caught:
+        sign(bridge, job)
+    sign(bridge, job, status)
+    run(bridge)
+    assert (caught.value.code, statuses(bridge, job)) == ("report.status-unfit", ["preliminary", "final", status])
+
+
+def test_what_was_not_signed_cannot_be_amended(bridge: BridgeInMemory) -> None:
+    job = done(bridge)
+    with pytest.raises(Refused) as caught:
+        sign(bridge, job, AMENDED)
+    assert caught.value.code == "report.status-unfit"
+
+
+def test_a_run_after_the_signature_waits_for_a_person(bridge: BridgeInMemory) -> None:
+    job = done(bridge)
+    sign(bridge, job)
+    run(bridge)
+    bridge.happen(job, Event.REPLAY, Stage.ANALYSE)
+    run(bridge)
+    held = bridge.job(job)
+    sign(bridge, job, CORRECTED)
+    run(bridge)
+    assert (held.status, held.reason) == (Status.HELD, "report.decision-needed")
+    assert (statuses(bridge, job), bridge.job(job).status) == (["preliminary", "final", "corrected"], Status.DONE)
+
+
+@pytest.mark.parametrize(
+    ("person", "by"),
+    [
+        (None, "Practitioner/99"),
+        ({"resourceType": "Practitioner", "id": "99", "active": False}, "Practitioner/99"),
+        ({"resourceType": "Patient", "id": "99"}, "Patient/99"),
+        (None, "Dr. CANARY"),
+    ],
+    ids=["unknown", "inactive", "patient", "no reference"],
+)
+def test_only_a_person_whom_the_server_knows_decides(bridge: BridgeInMemory, person: Any, by: str) -> None:
+    job = done(bridge)
+    if person:
+        bridge.record.store(person)
+    with pytest.raises(Refused) as caught:
+        sign(bridge, job, by=by)
+    assert (caught.value.code, bridge.job(job).status) == ("report.person-unfit", Status.DONE)
+
+
+def test_a_study_that_was_not_analysed_is_not_signed(bridge: BridgeInMemory) -> None:
+    bridge.predictor.script = {MODEL: Prediction(MODEL, "1.0.0", "ab" * 32, "refused", reason="scope.age")}
+    job = done(bridge)
+    with pytest.raises(Refused) as caught:
+        sign(bridge, job)
+    assert caught.value.code == "report.not-signable"
+
+
+def test_a_job_under_way_is_not_signed(bridge: BridgeInMemory) -> None:
+    job = bridge.order()
+    with pytest.raises(Refused) as caught:
+        sign(bridge, job)
+    assert caught.value.code == "report.not-signable"
+
+
+def test_what_never_went_out_is_not_taken_back(bridge: BridgeInMemory) -> None:
+    job = bridge.order()
+    with pytest.raises(Refused) as caught:
+        retract(bridge, job)
+    assert caught.value.code == "report.not-out"
+
+
+@pytest.mark.parametrize("signs", [True, False])
+def test_what_is_out_is_taken_back_and_only_once(bridge: BridgeInMemory, signs: bool) -> None:
+    job = done(bridge)
+    if signs:
+        sign(bridge, job)
+        run(bridge)
+    retract(bridge, job)
+    run(bridge)
+    with pytest.raises(Refused) as caught:
+        retract(bridge, job)
+    assert (statuses(bridge, job)[-1], caught.value.code) == ("entered-in-error", "report.not-out")
+    assert bridge.destination.versions[job][-1].issued == bridge.destination.versions[job][-2].issued
+
+
+@pytest.mark.parametrize("event", [Event.PATIENT, Event.CHANGE, Event.CANCEL, Event.SUSPEND, Event.HOLD])
+@pytest.mark.parametrize("delivered", [True, False])
+def test_no_message_of_a_sender_undoes_a_retraction(bridge: BridgeInMemory, event: Event, delivered: bool) -> None:
+    job = done(bridge)
+    retract(bridge, job)
+    if delivered:
+        run(bridge)
+    bridge.happen(job, event, Stage.REPORT)
+    run(bridge)
+    assert (statuses(bridge, job)[-1], bridge.job(job).status) == ("entered-in-error", Status.DONE)
+
+
+def test_a_replay_after_a_retraction_publishes_anew_and_may_be_signed(bridge: BridgeInMemory) -> None:
+    job = done(bridge)
+    sign(bridge, job)
+    run(bridge)
+    retract(bridge, job)
+    run(bridge)
+    bridge.happen(job, Event.REPLAY, Stage.CONTEXT)
+    bridge.run_until_quiet()
+    bridge.clock.advance(60)
+    sign(bridge, job)
+    run(bridge)
+    assert statuses(bridge, job) == ["preliminary", "final", "entered-in-error", "preliminary", "final"]
+
+
+def test_a_replay_of_the_delivery_alone_goes_on_with_the_retraction(bridge: BridgeInMemory) -> None:
+    job = done(bridge)
+    bridge.destination.outage = Refused("test.refused", "peer")
+    retract(bridge, job)
+    run(bridge)
+    held = bridge.job(job).status
+    bridge.destination.outage = None
+    bridge.happen(job, Event.REPLAY, Stage.DELIVER)
+    run(bridge)
+    bridge.happen(job, Event.PATIENT, Stage.REPORT)
+    run(bridge)
+    assert (held, statuses(bridge, job)) == (Status.HELD, ["preliminary", "entered-in-error"])
+
+
+def test_a_report_whose_job_came_to_a_halt_since_can_be_taken_back(bridge: BridgeInMemory) -> None:
+    """The order turned out to be another person's: the new run is held, and the old patient's report must not stand."""
+    job = done(bridge)
+    bridge.record.store({**bridge.record.read("Patient/7"), "birthDate": "2010-01-01"})
+    bridge.happen(job, Event.PATIENT, Stage.CONTEXT)
+    run(bridge)
+    held = bridge.job(job).status
+    retract(bridge, job)
+    run(bridge)
+    last = bridge.destination.versions[job][-1]
+    assert (held, last.status, last.patient, bridge.job(job).status) == (
+        Status.HELD, "entered-in-error", "Patient/7", Status.DONE,
+    )  # fmt: skip
+
+
+def test_a_retraction_goes_to_those_who_got_the_result_and_says_what_each_got(bridge: BridgeInMemory) -> None:
+    """facts hl7v2 §4: a correction or retraction goes to every destination that got the first result."""
+    never = InMemoryDelivery("never", outage=Unavailable("test.away", "peer"))
+    slow = InMemoryDelivery("slow")
+    bridge.with_deliveries(bridge.destination, slow, never)
+    job = bridge.order()
+    bridge.run_until_quiet()
+    bridge.clock.advance(60)
+    retract(bridge, job)
+    never.outage = None
+    run(bridge)
+    assert (statuses(bridge, job), never.versions) == (["preliminary", "entered-in-error"], {})
+    assert [str(v.status) for v in slow.versions[job]] == ["preliminary", "entered-in-error"]
+    assert bridge.job(job).status is Status.DONE
+
+
+def test_a_signature_that_one_destination_cannot_take_now_reaches_it_later(bridge: BridgeInMemory) -> None:
+    late = InMemoryDelivery("late")
+    bridge.with_deliveries(bridge.destination, late)
+    job = done(bridge)
+    late.outage = Unavailable("test.away", "peer")
+    sign(bridge, job)
+    bridge.run()
+    waiting = bridge.job(job).status
+    late.outage = None
+    run(bridge)
+    assert (waiting, [str(v.status) for v in late.versions[job]]) == (Status.WAITING, ["preliminary", "final"])
+    assert statuses(bridge, job) == ["preliminary", "final"]
+
+
+def test_two_decisions_at_the_same_time_make_one_version(bridge: BridgeInMemory) -> None:
+    job = done(bridge)
+    seen = bridge.job(job)
+    sign(bridge, job)
+    with pytest.raises(Refused) as caught:
+        decisions(bridge).sign(seen, BY, FINAL)
+    run(bridge)
+    assert statuses(bridge, job) == ["preliminary", "final"]
+    assert caught.value.code in ("report.status-unfit", "report.changed-meanwhile")
+
+
+class Faltering(InMemoryDelivery):
+    """Whether the next deliveries fail, and whether they were done all the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.faults: list[str] = []
+
+    def deliver(self, report: Report) -> Receipt:
+        fault = self.faults.pop(0) if self.faults else ""
+        if fault != "lost":
+            receipt = super().deliver(report)
+        if fault:
+            raise Uncertain("test.uncertain", "peer", "cut off")
+        return receipt
+
+
+ACTS = st.sampled_from(["run", "sign", "amend", "retract", "replay", "replay-delivery", "lost", "cut-off", "merge"])
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(ACTS, max_size=8))
+def test_whatever_happens_the_report_has_the_status_of_the_last_act(
+    tmp_path_factory: pytest.TempPathFactory, acts: list[str]
+) -> None:
+    bridge = a_bridge(tmp_path_factory.mktemp("bridge"), FrozenClock())
+    bridge.destination = Faltering()
+    bridge.with_deliveries(bridge.destination)
+    bridge.worker = bridge.a_worker(max_attempts=50)
+    job = done(bridge)
+    expected = "preliminary"
+    for act in acts:
+        expected = play(bridge, job, act, expected)
+        bridge.clock.advance(60)
+    for _ in range(12):
+        run(bridge)
+    waits_for_a_person = bridge.job(job).reason == "report.decision-needed"
+    assert waits_for_a_person or bridge.job(job).status is Status.DONE
+    assert statuses(bridge, job)[-1] == expected
+    bridge.vault.close()
+
+
+def play(bridge: BridgeInMemory, job: str, act: str, expected: str) -> str:
+    """The act, and the status that the report is to have in the end."""
+    assert isinstance(bridge.destination, Faltering)
+    if act == "run":
+        bridge.run()
+    elif act in ("lost", "cut-off"):
+        bridge.destination.faults.append(act)
+    elif act in ("sign", "amend"):
+        try:
+            return str(sign(bridge, job, FINAL if act == "sign" else AMENDED).status)
+        except Refused:
+            return expected
+    elif act == "retract":
+        try:
+            return str(retract(bridge, job).status)
+        except Refused:
+            return expected
+    elif act == "replay-delivery":
+        bridge.happen(job, Event.REPLAY, Stage.DELIVER)
+    elif bridge.happen(job, Event.REPLAY if act == "replay" else Event.PATIENT, Stage.REPORT):
+        # the report is made anew: after a retraction it goes out, and a signature that did not get there yet is asked for again
+        return "preliminary" if expected == "entered-in-error" else statuses(bridge, job)[-1]
+    return expected
