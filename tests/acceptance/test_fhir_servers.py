@@ -5,6 +5,7 @@ notifications bear ids only. Where a server cannot come to an end that the other
 happens instead.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -15,9 +16,17 @@ from fhir_bridge.server_traits import PROFILES
 from tests.support import fhir_stories as stories
 from tests.support.bridge import a_story
 from tests.support.fhir_hospital import FhirHospital, real_hospital
-from tests.support.fhir_site import Site, running_site
+from tests.support.fhir_site import OBSERVATION_SYSTEM, Site, running_site, value_in
 from tests.support.fhir_stories import Ended, Tale, Told
-from tests.support.scripted_fhir import AZURE_LIKE, EMPTY_NOTICES, EPIC_LIKE, GOOGLE_LIKE, IDS_ONLY, scripted_fhir
+from tests.support.scripted_fhir import (
+    AZURE_LIKE,
+    EMPTY_NOTICES,
+    EPIC_LIKE,
+    GOOGLE_LIKE,
+    IDS_ONLY,
+    ScriptedFhir,
+    scripted_fhir,
+)
 
 pytestmark = [pytest.mark.real_parts, pytest.mark.tensorflow]
 
@@ -190,6 +199,19 @@ def test_an_order_is_served_when_the_server_comes_back(told: Told) -> None:
 @pytest.mark.parametrize("tale", [stories.ordered, stories.changed], ids=lambda tale: tale.__name__)
 def test_a_notification_that_says_nothing_is_enough(site: Site, tale: Tale) -> None:
     assert_reported_once(tale(site))
+
+
+@pytest.mark.parametrize("site", ["epic", "azure", "google"], indirect=True)
+def test_an_answer_that_is_lost_makes_no_second_result(site: Site) -> None:
+    """Also where the server knows no conditional create, no transaction and no client's ids (profile `conditional_create`)."""
+    hospital = site.hospital
+    assert isinstance(hospital, ScriptedFhir)
+    hospital.lost_answers = 3
+    end = stories.ordered(site)
+    assert_reported_once(end)
+    names = [value_in(one, OBSERVATION_SYSTEM) for one in hospital.all_of("Observation")]
+    assert hospital.lost_answers == 0
+    assert [name for name, count in Counter(names).items() if name and count > 1] == []
 
 
 @pytest.mark.parametrize("site", ["epic"], indirect=True)

@@ -93,6 +93,14 @@ def test_a_deleted_resource_is_gone_and_its_history_tells_so(server: ScriptedFhi
     assert [entry["request"]["method"] for entry in history] == ["DELETE", "POST"]
 
 
+def test_a_write_whose_answer_is_lost_was_done(server: ScriptedFhir) -> None:
+    server.lost_answers = 1
+    with pytest.raises(requests.ConnectionError):
+        call(server, "POST", "Observation", an_observation(1))
+    assert len(server.all_of("Observation")) == 1
+    assert call(server, "POST", "Observation", an_observation(2)).status_code == 201
+
+
 @pytest.mark.parametrize("server", [Traits(largest_page=2, next_parameter="ct")], indirect=True)
 def test_pages_are_no_larger_than_the_server_likes_and_lead_on(server: ScriptedFhir) -> None:
     for number in range(5):

@@ -90,6 +90,7 @@ class ScriptedFhir:
     def __init__(self, traits: Traits) -> None:
         self.traits = traits
         self.asked: list[Asked] = []
+        self.lost_answers = 0  # so many writes are done, and then the connection breaks
         self.notices = Notices(traits.notices or "resource")
         self.notices.is_off = not traits.notices
         self.shelf = Shelf(self.notices.hear)
@@ -137,9 +138,13 @@ class ScriptedFhir:
         if traits.token and asked.headers.get("authorization") != f"Bearer {traits.token}":
             return _said(Outcome(401, "login"))
         try:
-            return _said(self._handled(asked))
+            said = _said(self._handled(asked))
         except Outcome as outcome:
             return _said(outcome)
+        if asked.method != "GET" and self.lost_answers:
+            self.lost_answers -= 1
+            raise ConnectionResetError
+        return said
 
     def _handled(self, asked: Asked) -> Answered:
         url = urlsplit(asked.path)

@@ -23,6 +23,18 @@ def test_sekmet_answers_on_loopback_and_is_gone_after_stop(tmp_path: Path) -> No
         requests.get(f"{peer.base_url}/metadata", timeout=30)
 
 
+@pytest.mark.real_parts
+def test_sekmet_that_was_killed_comes_back_on_its_port_with_what_it_had(tmp_path: Path) -> None:
+    patient = {"resourceType": "Patient", "id": "kept"}
+    with fhir_peer.start_fhir_peer("sekmet", tmp_path) as peer:
+        assert requests.put(f"{peer.base_url}/Patient/kept", json=patient, timeout=30).status_code == 201
+        peer.kill()
+    port = int(peer.base_url.split(":")[2].partition("/")[0])
+    with fhir_peer.start_fhir_peer("sekmet", tmp_path, port=port) as again:
+        assert again.base_url == peer.base_url
+        assert requests.get(f"{again.base_url}/Patient/kept", timeout=30).status_code == 200
+
+
 def test_what_the_machine_lacks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("JAVA_HOME", raising=False)
