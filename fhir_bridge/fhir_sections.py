@@ -7,14 +7,23 @@ from pydantic import Field, SecretStr
 
 from fhir_bridge.setting_types import BaseUrl, Seconds, Section, Words
 
+_SCOPES = {  # all that the defaults use: the patient, the order and the context are read, results written, Subscriptions kept
+    "rs": (
+        "Patient", "ServiceRequest", "Encounter", "Condition", "AllergyIntolerance", "MedicationRequest", "MedicationStatement",
+        "Procedure", "Immunization",
+    ),
+    "crus": ("DiagnosticReport", "Observation", "ImagingStudy", "Device", "Provenance"),
+    "cruds": ("Subscription",),
+}  # fmt: skip
+
 
 class Smart(Section):
     """SMART Backend Services (SMART App Launch 2.2): our keys lie in `secrets/smart/`, see `fhir-bridge keys`."""
 
     client_id: str = Field("", description="as the server registered us")
     scopes: str = Field(
-        "system/Patient.rs system/ServiceRequest.rs system/ImagingStudy.crus system/DiagnosticReport.crus system/Observation.crus",
-        description="asked for, blank-separated; v1 (system/*.read) and v2 spellings both go",
+        " ".join(f"system/{kind}.{may}" for may, kinds in _SCOPES.items() for kind in kinds),
+        description="asked for, blank-separated; v1 (system/*.read) and v2 spellings both go. Leave out what is not used",
     )
     token_url: BaseUrl = Field("", description="default: discovered at .well-known/smart-configuration")
     key_id: str = Field("", description="which of our keys signs; default: the oldest")
