@@ -12,18 +12,17 @@ from datetime import datetime
 from pathlib import Path
 
 from fhir_bridge import encoding
-from fhir_bridge.decisions import DECISION_NEEDED, as_it_went, editions_of, is_out, reports_out, was_signed
+from fhir_bridge.decisions import DECISION_NEEDED, editions_of, reports_out, was_signed
 from fhir_bridge.deid.crossing import bring_back, cross, reopen
 from fhir_bridge.deid.pseudonym import ProjectKeys
 from fhir_bridge.deid.vault import Vault
-from fhir_bridge.errors import BridgeError, Refused, Unavailable, Uncertain
+from fhir_bridge.errors import Refused, Unavailable
 from fhir_bridge.job import Job, Stage
 from fhir_bridge.ports import (
     ArtifactStore,
     Claim,
     ClinicalRecord,
     Clock,
-    Delivery,
     ImageArchive,
     JobStore,
     Predictor,
@@ -32,10 +31,9 @@ from fhir_bridge.ports import (
 from fhir_bridge.rendezvous.completeness import Complete, Expired, Watch, fingerprint, judge, source_instances
 from fhir_bridge.rendezvous.identity import read_identity, require_match, study_date
 from fhir_bridge.result import links_of, report_of
+from fhir_bridge.sending import send
 from fhir_bridge.study import ClinicalContext, RawStudy, Resource, StudyQuery
 from mappings.finding import Report
-
-SIGNED = "fhir.report-signed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +196,7 @@ def deliver(claim: Claim, kit: Kit) -> Done:
             DECISION_NEEDED, "report", "a person signed the one before; sign this one as amended or corrected"
         )
     before = {delivery.destination: delivery for delivery in kit.store.deliveries(claim.job.id)}
-    tried = (_deliver_to(to, before.get(to.destination), finished, claim, kit) for to in kit.deliveries)
+    tried = (send(to, before.get(to.destination), finished, claim, kit.store, kit.artifacts) for to in kit.deliveries)
     failures = [error for error in tried if error]
     if failures:
         raise next((error for error in failures if not isinstance(error, Refused)), failures[0])
@@ -248,50 +246,6 @@ def _fetch(claim: Claim, uid: str, wanted: str, kit: Kit) -> RawStudy:
     if fingerprint(source_instances(kit.archive.list_instances(uid))) != wanted:
         raise Unavailable("study.still-arriving", "archive", "instances came while the study was fetched")
     return RawStudy(into, uid, files, wanted)
-
-
-def _deliver_to(
-    to: ReportDelivery, before: Delivery | None, finished: Report, claim: Claim, kit: Kit
-) -> BridgeError | None:
-    was = before.status if before else ""
-    if finished.is_retracted:
-        if before is None or not is_out(before):
-            return None  # it never got there
-        finished = as_it_went(finished, before, kit.artifacts)
-    if (
-        before and claim.job.attempts and was in ("refused", "skipped")
-    ):  # a replay counts attempts from 0, and asks again
-        return Refused(before.reason, to.destination, "see to it, then replay the job") if was == "refused" else None
-    content = kit.store.latest_artifact(claim.job.id, Stage.REPORT) or ""
-    delivery = kit.store.begin_delivery(claim, to.destination, content)  # from here a cancel comes too late
-    if delivery.status == "delivered":
-        return None
-    had = before.contents if before else ()
-    try:
-        receipt = to.deliver(finished)
-    except (Refused, Unavailable, Uncertain) as error:
-        if error.code == SIGNED and delivery.reference:
-            # a person took over the report that is there: what a merge makes of it is the hospital's affair
-            kit.store.end_delivery(claim, replace(delivery, status="delivered", reason=SIGNED, contents=had))
-            return None
-        contents = delivery.contents if isinstance(error, Uncertain) or content in had else had
-        kit.store.end_delivery(
-            claim, replace(delivery, status=_after_failure(error, was), reason=error.code, contents=contents)
-        )
-        return error
-    status, reason = ("delivered", "") if receipt.is_accepted else ("skipped", receipt.detail)
-    contents = (content,) if receipt.is_accepted else had
-    kit.store.end_delivery(
-        claim, replace(delivery, status=status, reason=reason, reference=receipt.reference, contents=contents)
-    )
-    return None
-
-
-def _after_failure(error: BridgeError, was: str) -> str:
-    """What may be there stays `sending`, this attempt's or one before: the order cannot be cancelled as if nothing had gone out."""
-    if isinstance(error, Refused):
-        return "refused"
-    return "sending" if isinstance(error, Uncertain) or was in ("sending", "stale") else "pending"
 
 
 def _folder(claim: Claim, kit: Kit, name: str, *, identified: bool) -> Path:

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from fhir_bridge.adapters.in_memory.archive import InMemoryArchive
+from fhir_bridge.adapters.in_memory.artifacts import InMemoryArtifacts
 from fhir_bridge.adapters.in_memory.delivery import InMemoryDelivery
 from fhir_bridge.adapters.in_memory.predictor import InMemoryPredictor
 from fhir_bridge.adapters.in_memory.queue import InMemoryQueue
 from fhir_bridge.adapters.in_memory.record import InMemoryRecord
-from fhir_bridge.adapters.in_memory.store import InMemoryArtifacts, InMemoryStore
+from fhir_bridge.adapters.in_memory.store import InMemoryStore
 from fhir_bridge.deid.pseudonym import ProjectKeys
 from fhir_bridge.deid.vault import Vault
 from fhir_bridge.flow import Kit, Patience

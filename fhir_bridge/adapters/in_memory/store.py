@@ -1,7 +1,6 @@
-"""The twin of `sql_store`, `sql_ledger` and `artifact_folder`: the same contracts on dictionaries, for tests of what stands above."""
+"""The twin of `sql_store` and `sql_ledger`: the same contracts on dictionaries, for tests of what stands above."""
 
 import copy
-import hashlib
 import threading
 import uuid
 from collections import Counter
@@ -9,11 +8,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from pathlib import Path
 
 from fhir_bridge.adapters.alias_chain import followed, is_stale, reversal
 from fhir_bridge.adapters.told_before import news_among
-from fhir_bridge.errors import Refused, StaleClaim
+from fhir_bridge.errors import StaleClaim
 from fhir_bridge.feed import Feed
 from fhir_bridge.job import STAGES, Event, Job, Stage, Status, from_outside
 from fhir_bridge.journal import Effect, Reply
@@ -358,32 +356,6 @@ class InMemoryStore:
         with self.lock:
             self.state.require(claim)
             self.state.deliveries[delivery.job, delivery.destination] = replace(delivery, updated=self._clock.now())
-
-
-class InMemoryArtifacts:
-    """`ports.ArtifactStore`; its folders are real ones under `root`."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._objects: dict[tuple[str, Stage, str], bytes] = {}
-
-    def put(self, job: str, stage: Stage, content: bytes) -> str:
-        digest = hashlib.sha256(content).hexdigest()
-        self._objects[job, stage, digest] = content
-        return digest
-
-    def get(self, job: str, stage: Stage, digest: str) -> bytes:
-        try:
-            return self._objects[job, stage, digest]
-        except KeyError:
-            raise Refused(
-                "store.artifact-missing", stage, "a stored result of this step is gone; replay the job"
-            ) from None
-
-    def folder(self, job: str, *, identified: bool) -> Path:
-        path = self._root / ("phi" if identified else "deidentified") / "jobs" / job
-        path.mkdir(parents=True, exist_ok=True)
-        return path
 
 
 def _key(identifier: Identifier) -> tuple[str, str]:

@@ -148,3 +148,57 @@ def test_a_replay_delivers_again(house: House) -> None:
     house.happen(job, Event.REPLAY, stage=Stage.CONTEXT)
     assert [delivery.status for delivery in house.store.deliveries(job)] == ["stale"]
     assert house.store.begin_delivery(house.claim(), "fhir").status == "sending"
+
+
+def test_a_step_gets_another_artifact_only_in_place_of_the_one_that_was_seen(house: House) -> None:
+    job = house.take(an_order())
+    claim = house.claim()
+    house.queue.record(claim, Move(Event.ADVANCE, Stage.STUDY, artifact=StepArtifact("inputs", "first")))
+    with house.store.transaction() as ledger:
+        done = [
+            ledger.replace_artifact(job, Stage.CONTEXT, "second", instead_of=seen)
+            for seen in ("other", "first", "first")
+        ]
+    assert (done, house.store.latest_artifact(job, Stage.CONTEXT)) == ([False, True, False], "second")
+
+
+def test_a_step_without_an_artifact_gets_one(house: House) -> None:
+    job = house.take(an_order())
+    with house.store.transaction() as ledger:
+        done = ledger.replace_artifact(job, Stage.REPORT, "made", instead_of="")
+    assert (done, house.store.latest_artifact(job, Stage.REPORT)) == (True, "made")
+
+
+def test_a_delivery_remembers_every_report_that_may_be_there(house: House) -> None:
+    job = house.take(an_order())
+    claim = house.claim()
+    for content in ("one", "two", "one"):
+        begun = house.store.begin_delivery(claim, "fhir", content)
+    house.store.end_delivery(claim, replace(begun, status="delivered", contents=("one",)))
+    (kept,) = house.store.deliveries(job)
+    assert (begun.contents, kept.contents) == (("two", "one"), ("one",))
+
+
+@pytest.mark.parametrize("event", [Event.SIGN, Event.RETRACT])
+def test_a_decision_sends_what_is_out_anew_and_keeps_the_report(house: House, event: Event) -> None:
+    job = house.take(an_order())
+    claim = house.claim()
+    begun = house.store.begin_delivery(claim, "fhir", "report")
+    house.store.end_delivery(claim, replace(begun, status="delivered"))
+    house.queue.record(claim, Move(Event.FINISH, Stage.DELIVER))
+    with house.store.transaction() as ledger:
+        ledger.replace_artifact(job, Stage.REPORT, "signed", instead_of="")
+    assert house.happen(job, event, "report.final", Stage.DELIVER)
+    (kept,) = house.store.deliveries(job)
+    assert (house.status(job), kept.status, house.store.latest_artifact(job, Stage.REPORT)) == (
+        Status.READY, "stale", "signed",
+    )  # fmt: skip
+
+
+def test_a_retraction_outlives_what_senders_say(house: House) -> None:
+    job = house.take(an_order())
+    claim = house.claim()
+    house.store.begin_delivery(claim, "fhir", "report")
+    house.happen(job, Event.RETRACT, "", Stage.DELIVER)
+    assert [house.happen(job, event) for event in (Event.PATIENT, Event.CHANGE, Event.CANCEL)] == [False] * 3
+    assert house.status(job) is Status.READY
