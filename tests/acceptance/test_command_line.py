@@ -178,6 +178,29 @@ def test_a_done_job_that_is_replayed_corrects_its_report_and_makes_no_second(
     assert [one["reference"] for one in second["result"]] == [one["reference"] for one in first["result"]]
 
 
+def test_a_person_signs_a_result_once_and_takes_it_back(installed: CommandLine, served: Bridge) -> None:
+    story = a_story("signed")
+    served.admit(story)
+    served.put({"resourceType": "Practitioner", "id": "radiologist-1", "active": True})
+    film.store(story, installed.data_dir / "pacs")
+    served.send(story)
+    job = served.await_status(story, "done", "held", "failed")
+    by = ("--by", "Practitioner/radiologist-1", "--json")
+    (signed,) = installed.lines("jobs", "sign", job.id, *by[:2])
+    until(lambda: served.report_of(job)["status"] == "final", "the signed report")
+    served.await_status(story, "done")
+    again = installed.run("jobs", "sign", job.id, *by)
+    nobody = installed.run("jobs", "retract", job.id, "--reason", "other", "--by", "Practitioner/nobody")
+    (back,) = installed.lines("jobs", "retract", job.id, "--reason", "wrong-patient", *by[:2])
+    until(lambda: served.report_of(job)["status"] == "entered-in-error", "the retraction")
+    results = [served.fhir.read(one["reference"])["status"] for one in served.report_of(job)["result"]]
+    assert (signed["report"], back["report"], {*results}) == ("final", "entered-in-error", {"entered-in-error"})
+    assert [(done.returncode, done.stderr.split()[2]) for done in (again, nobody)] == [
+        (1, "report.status-unfit"), (1, "report.person-unfit"),
+    ]  # fmt: skip
+    assert served.report_of(job)["resultsInterpreter"] == [{"reference": "Practitioner/radiologist-1"}]
+
+
 def test_a_job_is_cancelled_once_and_not_again(installed: CommandLine, served: Bridge) -> None:
     story = a_story("cancelled-by-hand")
     served.admit(story)
