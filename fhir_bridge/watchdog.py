@@ -210,6 +210,8 @@ class Watchdog:
                 self._say(state.name, tried.error)
             used.add((tried.value or state).reference)
             self._note(tried.value or state, state.name in doubtful)
+        if not {feed.name for feed in self._wanted(subscriptions.names)} <= set(names):
+            return failed  # somebody subscribes at this moment: what we saw of it is no leftover
         for reference in survey.leftovers:
             if reference not in used:
                 subscriptions.remove(reference)

@@ -66,6 +66,7 @@ def _subscribe(parts: Parts, subscriptions: FhirSubscriptions, wait_seconds: flo
         print_json({"subscriptions": False, "asked_every_seconds": seconds}) if as_json else click.echo(words)
         return True
     leftovers = subscriptions.look(subscriptions.names).leftovers
+    _want(parts, subscriptions.names)
     made = []
     for name in subscriptions.names:
         made.append(subscriptions.mend(name))
@@ -82,8 +83,15 @@ def _subscribe(parts: Parts, subscriptions: FhirSubscriptions, wait_seconds: flo
     return all(state.is_good for state in states)
 
 
+def _want(parts: Parts, names: Sequence[str]) -> None:
+    """Before anything is made: to a running watchdog one that nobody wants is a leftover."""
+    with parts.store.transaction() as ledger:
+        for name in names:
+            ledger.keep_feed(replace(ledger.feed(name), wanted=True))
+
+
 def _keep(parts: Parts, states: Sequence[SubscriptionState]) -> None:
-    """From now on they are wanted: the watchdog keeps them so."""
+    """From now on the watchdog keeps them so."""
     with parts.store.transaction() as ledger:
         for state in states:
             ledger.keep_feed(replace(noted(ledger.feed(state.name), state, parts.clock.now()), wanted=True))

@@ -1,6 +1,6 @@
 """The watchdog over our Subscriptions: what it mends, when it looks, what it leaves alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import timedelta
 
@@ -10,7 +10,7 @@ from fhir_bridge import log
 from fhir_bridge.adapters.in_memory.store import InMemoryStore
 from fhir_bridge.errors import Refused, Unavailable
 from fhir_bridge.feed import Feed
-from fhir_bridge.watchdog import Watchdog
+from fhir_bridge.watchdog import Survey, Watchdog
 from tests.support.fake_subscriptions import FakeSubscriptions
 from tests.support.frozen_clock import FrozenClock
 
@@ -241,6 +241,23 @@ def test_what_is_left_over_is_removed(watchdog: Watchdog, server: FakeSubscripti
     server.leftovers = ["Subscription/former"]
     watchdog.turn()
     assert (server.leftovers, feed_of(store).repairs) == ([], 0)
+
+
+def test_one_that_is_subscribed_to_while_we_look_is_not_left_over(
+    watchdog: Watchdog, server: FakeSubscriptions, store: InMemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`subscribe` wants a feed, then makes its Subscription: the look sees the second and not the first."""
+    keep(store, "studies", wanted=False)
+    server.leftovers = ["Subscription/studies"]
+    look = server.look
+
+    def looked(names: Collection[str]) -> Survey:
+        keep(store, "studies", wanted=True)
+        return look(names)
+
+    monkeypatch.setattr(server, "look", looked)
+    watchdog.turn()
+    assert server.leftovers == ["Subscription/studies"]
 
 
 def test_what_hooks_wrote_meanwhile_stays(watchdog: Watchdog, store: InMemoryStore, clock: FrozenClock) -> None:
