@@ -37,7 +37,7 @@ def send(
     try:
         receipt = to.deliver(finished)
     except (Refused, Unavailable, Uncertain) as error:
-        if error.code == SIGNED and delivery.reference:
+        if error.code == SIGNED and delivery.reference and finished.decision is None:
             # a person took over the report that is there: what a merge makes of it is the hospital's affair
             store.end_delivery(claim, replace(delivery, status="delivered", reason=SIGNED, contents=had))
             return None

@@ -266,6 +266,14 @@ def test_a_signature_that_one_destination_cannot_take_now_reaches_it_later(bridg
     assert statuses(bridge, job) == ["preliminary", "final"]
 
 
+def test_a_signature_over_what_a_person_signed_on_the_server_is_for_a_person_to_see(bridge: BridgeInMemory) -> None:
+    job = done(bridge)
+    bridge.destination.outage = Refused("fhir.report-signed", "DiagnosticReport.status", "signed there")
+    sign(bridge, job)
+    run(bridge)
+    assert (bridge.job(job).status, bridge.job(job).reason) == (Status.HELD, "fhir.report-signed")
+
+
 def test_two_decisions_at_the_same_time_make_one_version(bridge: BridgeInMemory) -> None:
     job = done(bridge)
     seen = bridge.job(job)
