@@ -66,11 +66,11 @@ def _subscribe(parts: Parts, subscriptions: FhirSubscriptions, wait_seconds: flo
         print_json({"subscriptions": False, "asked_every_seconds": seconds}) if as_json else click.echo(words)
         return True
     leftovers = subscriptions.look(subscriptions.names).leftovers
-    _want(parts, subscriptions.names)
+    before = _want(parts, subscriptions.names)
     made = []
     for name in subscriptions.names:
         made.append(subscriptions.mend(name))
-        _keep(parts, made[-1:])
+        _keep(parts, [made[-1] if name in before else replace(made[-1], action="none")])  # the first is no repair
     for reference in set(leftovers) - {state.reference for state in made}:
         subscriptions.remove(reference)
     states, deadline = made, time.monotonic() + wait_seconds
@@ -83,11 +83,13 @@ def _subscribe(parts: Parts, subscriptions: FhirSubscriptions, wait_seconds: flo
     return all(state.is_good for state in states)
 
 
-def _want(parts: Parts, names: Sequence[str]) -> None:
-    """Before anything is made: to a running watchdog one that nobody wants is a leftover."""
+def _want(parts: Parts, names: Sequence[str]) -> set[str]:
+    """Before anything is made: to a running watchdog one that nobody wants is a leftover. Those that were wanted already."""
+    before = {feed.name for feed in parts.store.feeds() if feed.wanted}
     with parts.store.transaction() as ledger:
         for name in names:
             ledger.keep_feed(replace(ledger.feed(name), wanted=True))
+    return before
 
 
 def _keep(parts: Parts, states: Sequence[SubscriptionState]) -> None:
