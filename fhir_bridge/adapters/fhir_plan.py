@@ -42,7 +42,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Planner:
-    """For one server. `task_entry` is what the order's Task becomes, given the report's reference; None: nothing."""
+    """For one server."""
 
     own: OwnResults
     publisher: Publisher
@@ -58,7 +58,10 @@ class Planner:
         return entries
 
     def plan(self, report: Report, wanted: Entries, task_entry: Callable[[str], Resource | None]) -> Plan:
-        """Raises Refused `fhir.report-signed`, `fhir.report-doubled`, `fhir.unversioned`."""
+        """`task_entry` is what the order's Task becomes, given the report's reference; None: nothing.
+
+        Raises Refused `fhir.report-signed`, `fhir.report-doubled`, `fhir.unversioned`.
+        """
         before = self.own.report(report.job)
         if report.is_retracted and before is not None:
             return self._retraction(report, wanted, before)
