@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-import requests
 
 from tests.support.fhir_burst import Burst, BurstEnd
 from tests.support.fhir_hospital import RealHospital
@@ -24,6 +23,8 @@ def site(lasting_hapi: RealHospital, tmp_path_factory: pytest.TempPathFactory) -
     with running_site(lasting_hapi, tmp_path_factory.mktemp("healing") / "site", SETTINGS) as site:
         site.process.subscribe()
         yield site
+        site.process.stop()  # its watchdog would make them again
+        site.unsubscribe()
 
 
 def served(orders: int, called_off: int = 0, never_told: int = 0) -> BurstEnd:
@@ -39,7 +40,7 @@ def test_orders_placed_changed_revoked_and_deleted_while_our_subscriptions_are_g
     burst.place(known)
     burst.await_jobs(len(known))
     site.await_look()
-    gone = without_subscriptions(site)
+    gone = site.unsubscribe()
     burst.place(new)
     burst.place(changed, **CHANGED)
     burst.revoke(revoked)
@@ -48,8 +49,8 @@ def test_orders_placed_changed_revoked_and_deleted_while_our_subscriptions_are_g
     end = burst.await_end()
     assert end == served(ORDERS, called_off=len(revoked) + len(deleted))
     assert site.found_by_asking(new) >= 1  # HAPI may take half a second to see that the Subscriptions are gone
-    until(lambda: set(subscriptions(site).values()) == {"active"}, "our Subscriptions again")
-    assert not gone & subscriptions(site).keys()
+    until(lambda: set(site.subscriptions().values()) == {"active"}, "our Subscriptions again")
+    assert not gone & site.subscriptions().keys()
     reports = [report for story in changed for report in site.reports_of(story)]
     assert [{c["code"] for c in report.resource["code"]["coding"]} >= {"XRCHEST2"} for report in reports] == [True] * 5
 
@@ -77,26 +78,3 @@ def test_the_fhir_server_killed_amid_a_burst(site: Site) -> None:
     site.hospital.start()
     burst.place(second)
     assert burst.await_end() == served(ORDERS)
-
-
-def subscriptions(site: Site) -> dict[str, str]:
-    """Status of each of ours, by reference."""
-    found = site.hospital.all_of("Subscription")
-    ours = [one for one in found if one["channel"].get("endpoint", "").startswith(site.process.url)]
-    return {f"Subscription/{one['id']}": one["status"] for one in ours}
-
-
-def without_subscriptions(site: Site) -> set[str]:
-    """Delete ours, while HAPI may be writing them. What they were."""
-    gone = set(subscriptions(site))
-
-    def deleted(reference: str) -> bool:
-        try:
-            site.hospital.delete(reference)
-        except (AssertionError, requests.RequestException):
-            return False
-        return True
-
-    for reference in gone:
-        until(lambda reference=reference: deleted(reference), "a deleted Subscription")
-    return gone

@@ -80,6 +80,9 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         if traits.hooks:
             site.process.subscribe()
         yield site
+        site.process.stop()  # its watchdog would make them again
+        if traits.hooks:
+            site.unsubscribe()
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ QUICK = {
     "fhir.catch_up_seconds": "2",
     "fhir.catch_up_overlap_seconds": "20",
     "fhir.watch_seconds": "2",
+    "fhir.circuit_seconds": "2",
 }
 
 
@@ -180,6 +182,27 @@ class Site:
 
     def await_end(self, story: Story, seconds: float = SECONDS) -> Job:
         return self.await_status(story, *ENDED, seconds=seconds)
+
+    def subscriptions(self) -> dict[str, str]:
+        """Status of each of ours on the server, by reference."""
+        found = self.hospital.all_of("Subscription")
+        ours = [one for one in found if one["channel"].get("endpoint", "").startswith(self.process.url)]
+        return {f"Subscription/{one['id']}": one["status"] for one in ours}
+
+    def unsubscribe(self) -> set[str]:
+        """Delete ours past the bridge; HAPI may be writing them at this moment. What there was."""
+        gone = set(self.subscriptions())
+
+        def deleted(reference: str) -> bool:
+            try:
+                self.hospital.delete(reference)
+            except AssertionError:
+                return False
+            return True
+
+        for reference in gone:
+            until(partial(deleted, reference), "a deleted Subscription")
+        return gone
 
     def feed(self, name: str) -> Feed:
         """How we hear of orders, studies or tasks."""
