@@ -15,8 +15,8 @@ from fhir_bridge.practice import patients
 from fhir_bridge.server_traits import PROFILES
 from tests.support import fhir_stories as stories
 from tests.support.bridge import a_story
-from tests.support.fhir_hospital import FhirHospital, real_hospital
-from tests.support.fhir_site import OBSERVATION_SYSTEM, Site, running_site, value_in
+from tests.support.fhir_hospital import FhirHospital, real_hospital, value_in
+from tests.support.fhir_site import OBSERVATION_SYSTEM, Site, running_site
 from tests.support.fhir_stories import Ended, Tale, Told
 from tests.support.scripted_fhir import (
     AZURE_LIKE,

@@ -11,7 +11,8 @@ import requests
 from fhir_bridge.practice import patients
 from fhir_bridge.practice.story import Story
 from tests.support.bridge import a_story
-from tests.support.fhir_site import ENDED, JOB_SYSTEM, OBSERVATION_SYSTEM, Site, relative, value_in
+from tests.support.fhir_hospital import relative, value_in
+from tests.support.fhir_site import ENDED, JOB_SYSTEM, OBSERVATION_SYSTEM, Site
 from tests.support.processes import until
 
 FILMS = ("person121_bacteria_575.jpeg", "person136_bacteria_649.jpeg", "person144_bacteria_690.jpeg")

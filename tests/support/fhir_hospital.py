@@ -105,3 +105,13 @@ def real_hospital(kind: str, work: Path, database: Path | None = None) -> Iterat
         yield hospital
     finally:
         hospital.close()
+
+
+def value_in(resource: Resource, system: str) -> str:
+    """The first identifier of this system; empty where there is none."""
+    return next((one["value"] for one in resource.get("identifier", ()) if one.get("system") == system), "")
+
+
+def relative(reference: str) -> str:
+    """`Type/id`, whether the server made it absolute, versioned, or neither."""
+    return "/".join(reference.partition("/_history/")[0].split("/")[-2:])

@@ -22,7 +22,7 @@ from fhir_bridge.practice.ris_sender import RisSender
 from fhir_bridge.practice.story import Story
 from mappings.order import Order
 from tests.support.bridge import SETTINGS
-from tests.support.fhir_hospital import FhirHospital, Resource
+from tests.support.fhir_hospital import FhirHospital, Resource, relative, value_in
 from tests.support.processes import until
 from tests.support.serve_process import ServeProcess, unlistened_port
 
@@ -273,16 +273,6 @@ def visit_of(story: Story) -> Resource:
         "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "AMB"},
         "subject": {"reference": patients.patient_reference(story)},
     }
-
-
-def value_in(resource: Resource, system: str) -> str:
-    """The first identifier of this system; empty where there is none."""
-    return next((one["value"] for one in resource.get("identifier", ()) if one.get("system") == system), "")
-
-
-def relative(reference: str) -> str:
-    """`Type/id`, whether the server made it absolute, versioned, or neither."""
-    return "/".join(reference.partition("/_history/")[0].split("/")[-2:])
 
 
 def _job_of(report: Resource) -> str:
