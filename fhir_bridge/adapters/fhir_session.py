@@ -16,6 +16,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from fhir_bridge.adapters.fhir_deadline import PlainPool, SecurePool, within
 from fhir_bridge.errors import Refused
 from hl7_listener.tls import CertificateRefused, RenewedContext, client_context
 
@@ -26,10 +27,6 @@ _CONNECTIONS = 16  # kept; more are made where more threads ask at once
 
 class TooLarge(Exception):
     """The body exceeds its limit; the rest of it was not read."""
-
-
-class TooSlow(Exception):
-    """The deadline passed while the body came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +77,20 @@ class Session:
 
     def send(self, request: Request, timeout: float, deadline: float, max_body_bytes: int) -> Reply:
         """`timeout` bounds each silence, `deadline` (monotonic) the whole. Raises NETWORK_ERRORS, TooLarge, TooSlow."""
-        with self._current().request(
-            request.method,
-            request.url,
-            params=request.params or None,
-            data=request.body,
-            headers=dict(request.headers),
-            timeout=timeout,
-            allow_redirects=False,
-            stream=True,
-        ) as response:
-            body = self._read(response, deadline, max_body_bytes)
+        with (
+            within(lambda: deadline - self._monotonic()),
+            self._current().request(
+                request.method,
+                request.url,
+                params=request.params or None,
+                data=request.body,
+                headers=dict(request.headers),
+                timeout=timeout,
+                allow_redirects=False,
+                stream=True,
+            ) as response,
+        ):
+            body = _read(response, max_body_bytes)
         return Reply(response.status_code, response.headers, body)
 
     def _current(self) -> requests.Session:
@@ -101,16 +101,15 @@ class Session:
             self._context, self._session = context, _session(context)
         return self._session
 
-    def _read(self, response: requests.Response, deadline: float, max_body_bytes: int) -> bytes:
-        """Decoded piece by piece, so that a small body that unpacks to a large one is left in time, however slowly it drips."""
-        body = bytearray()
-        while chunk := response.raw.read1(_CHUNK, decode_content=True):
-            body += chunk
-            if len(body) > max_body_bytes:
-                raise TooLarge
-            if self._monotonic() > deadline:
-                raise TooSlow
-        return bytes(body)
+
+def _read(response: requests.Response, max_body_bytes: int) -> bytes:
+    """Decoded piece by piece, so that a small body that unpacks to a large one is left in time."""
+    body = bytearray()
+    while chunk := response.raw.read1(_CHUNK, decode_content=True):
+        body += chunk
+        if len(body) > max_body_bytes:
+            raise TooLarge
+    return bytes(body)
 
 
 class _Pool(HTTPAdapter):
@@ -122,6 +121,7 @@ class _Pool(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs, ssl_context=self._context)
+        self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """The context does: requests would add the authorities of certifi to it."""

@@ -16,7 +16,8 @@ from fhir_bridge import log
 from fhir_bridge.adapters.circuit import Circuit, Passage
 from fhir_bridge.adapters.fhir_answer import explained, has_errors, http_date, resource_in, retry_after
 from fhir_bridge.adapters.fhir_credentials import Credentials
-from fhir_bridge.adapters.fhir_session import NETWORK_ERRORS, Reply, Request, Session, TooLarge, TooSlow
+from fhir_bridge.adapters.fhir_deadline import TooSlow
+from fhir_bridge.adapters.fhir_session import NETWORK_ERRORS, Reply, Request, Session, TooLarge
 from fhir_bridge.errors import BridgeError, Refused, Unavailable, Uncertain
 from fhir_bridge.study import Resource
 

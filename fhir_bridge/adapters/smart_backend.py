@@ -12,7 +12,8 @@ import jwt
 
 from fhir_bridge import log
 from fhir_bridge.adapters.fhir_answer import http_date
-from fhir_bridge.adapters.fhir_session import NETWORK_ERRORS, Reply, Request, Session, Tls, TooLarge, TooSlow
+from fhir_bridge.adapters.fhir_deadline import TooSlow
+from fhir_bridge.adapters.fhir_session import NETWORK_ERRORS, Reply, Request, Session, Tls, TooLarge
 from fhir_bridge.adapters.fhir_transport import Timing
 from fhir_bridge.adapters.smart_keys import SmartKeys
 from fhir_bridge.errors import Unavailable
