@@ -105,7 +105,8 @@ def _subscription_alarms(feed: Feed, now: datetime, patience: Patience) -> list[
             found.append("subscription.not-activated")
     elif feed.status not in ("active", ""):
         found.append("subscription.stopped")
-    if feed.looked and now - feed.looked > _TURNS_LATE * patience.watch:
+    looked = feed.looked or feed.heard  # a call that casts doubt takes away when we looked
+    if looked and now - looked > _TURNS_LATE * patience.watch:
         found.append("subscription.not-seen")
     return found
 
@@ -151,10 +152,12 @@ class Watchdog:
         self._subscriptions = subscriptions
         self._clock = clock
         self._watch_seconds = watch_seconds
+        self._looked: datetime | None = None
         self._next: datetime | None = None
         self._failures = 0
         self._said: set[tuple[str, str]] = set()  # trouble that the log has already
-        self._not_kept: dict[str, tuple[str, ...]] = {}  # what the server does not keep of what we write
+        self._written: dict[str, tuple[str, ...]] = {}  # what we set right last, until a look finds all well
+        self._not_kept: dict[str, tuple[str, ...]] = {}  # what the log has of that
 
     def turn(self) -> int:
         """1 where it looked and found the server, else 0. Raises Unavailable `store.unavailable`."""
@@ -172,7 +175,8 @@ class Watchdog:
         self._failures = 0 if fine else self._failures + 1
         if fine:
             self._said.clear()
-        self._next = self._clock.now() + timedelta(seconds=self._wait_seconds())
+        self._looked = self._clock.now()
+        self._next = self._looked + timedelta(seconds=self._wait_seconds())
         return int(tried.error is None)
 
     def _wanted(self, names: Sequence[str]) -> list[Feed]:
@@ -185,8 +189,8 @@ class Watchdog:
         return [feed for feed in feeds if feed.name in names]
 
     def _is_due(self, feeds: Sequence[Feed]) -> bool:
-        if self._next is None or self._clock.now() >= self._next:
-            return True
+        if self._looked is None or self._next is None or not self._looked <= self._clock.now() < self._next:
+            return True  # a clock that was put back makes nothing wait for the hours to come again
         return not self._failures and any(feed.looked is None for feed in feeds)
 
     def _wait_seconds(self) -> float:
@@ -219,14 +223,21 @@ class Watchdog:
         return failed
 
     def _mended(self, subscriptions: Subscriptions, state: SubscriptionState) -> SubscriptionState:
+        if state.is_settled:
+            self._written.pop(state.name, None)
+            return state
         as_good_as_it_gets = state.status == "active" and not state.doubled
-        if state.is_settled or (as_good_as_it_gets and state.differs == self._not_kept.get(state.name)):
+        if as_good_as_it_gets and state.differs == self._written.get(state.name):
+            self._say_not_kept(state)  # to write it again each time would cost notifications, and change nothing
             return state
         mended = subscriptions.mend(state.name)
-        if mended.differs:  # to write it again each time would cost notifications, and change nothing
-            self._not_kept[state.name] = mended.differs
-            log.event("subscription.not-kept", subscription=state.name, where=" ".join(mended.differs))
+        self._written[state.name] = mended.differs or state.differs
         return mended
+
+    def _say_not_kept(self, state: SubscriptionState) -> None:
+        if state.differs != self._not_kept.get(state.name):
+            self._not_kept[state.name] = state.differs
+            log.event("subscription.not-kept", subscription=state.name, where=" ".join(state.differs))
 
     def _note(self, state: SubscriptionState, was_doubtful: bool) -> None:
         now = self._clock.now()

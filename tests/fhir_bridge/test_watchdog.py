@@ -237,6 +237,45 @@ def test_what_a_server_does_not_keep_is_written_once_and_not_each_time(
     assert server.mended == ["orders", "orders"]
 
 
+def test_what_a_server_shows_to_who_writes_only_is_written_once_and_said_once(
+    watchdog: Watchdog,
+    server: FakeSubscriptions,
+    store: InMemoryStore,
+    clock: FrozenClock,
+    logged: list[tuple[str, object]],
+) -> None:
+    """Its answer to the PUT says all that was written; who reads gets no header with a token in it."""
+    server.hides_headers = True
+    keep(store, "studies", wanted=False)
+    for _ in range(5):
+        watchdog.turn()
+        clock.advance(WATCH)
+    assert (server.mended, feed_of(store).repairs) == (["orders"], 1)
+    assert [line for line in logged if line[0] == "subscription.not-kept"] == [
+        ("subscription.not-kept", "channel.header")
+    ]
+
+
+def test_what_is_changed_by_hand_is_set_right_each_time(
+    watchdog: Watchdog, server: FakeSubscriptions, clock: FrozenClock
+) -> None:
+    for _ in range(2):
+        server.stands("orders", differs=("channel.endpoint",))
+        for _ in range(2):  # the second look finds it well
+            watchdog.turn()
+            clock.advance(WATCH)
+    assert server.mended == ["orders", "orders"]
+
+
+def test_a_clock_that_is_put_back_makes_no_subscription_wait_for_the_hours_to_come_again(
+    watchdog: Watchdog, server: FakeSubscriptions, clock: FrozenClock
+) -> None:
+    watchdog.turn()
+    clock.advance(-7200)
+    server.stands("orders", "off")
+    assert (watchdog.turn(), server.mended) == (1, ["orders"])
+
+
 def test_what_is_left_over_is_removed(watchdog: Watchdog, server: FakeSubscriptions, store: InMemoryStore) -> None:
     server.leftovers = ["Subscription/former"]
     watchdog.turn()

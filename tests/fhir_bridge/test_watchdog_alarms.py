@@ -31,6 +31,11 @@ CASES: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
     ),
     "not looked at for three turns": ({"looked": before(minutes=15)}, ()),
     "not looked at for longer": ({"looked": before(minutes=15, seconds=1)}, ("subscription.not-seen",)),
+    "doubted just now": ({"looked": None, "heard": NOW}, ()),
+    "doubted, and nobody could look since": (
+        {"looked": None, "heard": before(minutes=15, seconds=1)},
+        ("subscription.not-seen",),
+    ),
     "trouble with asking, but not for long": ({"trouble": "fhir.unavailable", "caught_up": before(minutes=15)}, ()),
     "not asked for more than three intervals": (
         {"trouble": "fhir.unavailable", "caught_up": before(minutes=15, seconds=1)},

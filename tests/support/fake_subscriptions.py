@@ -19,6 +19,7 @@ class FakeSubscriptions:
         self.away: BridgeError | None = None
         self.refusal: BridgeError | None = None  # of what is written
         self.keeps_headers = True
+        self.hides_headers = False  # from who reads, not from who writes
 
     def stands(self, name: str, status: str = "active", **changes: object) -> None:
         reference = f"Subscription/{name}"
@@ -28,7 +29,8 @@ class FakeSubscriptions:
         self.looks += 1
         if self.away is not None:
             raise self.away
-        return Survey(tuple(self.states[name] for name in names), tuple(self.leftovers))
+        hidden = {"differs": ("channel.header",)} if self.hides_headers else {}
+        return Survey(tuple(replace(self.states[name], **hidden) for name in names), tuple(self.leftovers))
 
     def mend(self, name: str) -> SubscriptionState:
         if self.refusal is not None:
