@@ -26,14 +26,20 @@ def _zone(name: str) -> str:
     return name
 
 
-def _base_url(url: str) -> str:
-    parts = urlsplit(url)
-    usable = (
-        parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment or parts.username)
-    )
-    if url and not usable:
+def base_url(url: str) -> str:
+    """The URL. Raises ValueError where it is no base URL, without quoting it."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # brackets that are no IPv6 address, a port that is no number
+        usable = False
+    if not usable or parts.query or parts.fragment or "@" in parts.netloc:
         raise ValueError("a base URL is http(s)://host[:port]/path, without credentials or query")
     return url
+
+
+def _base_url(url: str) -> str:
+    return base_url(url) if url else url
 
 
 def _charset(name: str) -> str:

@@ -12,6 +12,7 @@ from fhir_bridge.study import Resource
 
 MAX_DEPTH = 100  # of objects and arrays in one another: no resource comes near, and every walk over one is recursive
 LONGEST_RETRY_AFTER_SECONDS = 3600.0  # what a server may wish of the job's schedule
+_HALF_A_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")  # perhaps: two of them make one
 _HAPI_NUMBER = re.compile(r"\bHAPI-\d{4}\b")
 
 
@@ -37,7 +38,9 @@ def resource_in(reply: Reply) -> Resource | None:
         return None
     try:
         parsed = json.loads(reply.body, parse_constant=_no_such_number, parse_float=_finite)
-    except (ValueError, RecursionError):  # ValueError: an integer of more than 4,300 digits, too
+        if _HALF_A_CHARACTER.search(reply.body):
+            json.dumps(parsed, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):  # ValueError: an integer of more than 4,300 digits, half a character
         return None
     is_resource = isinstance(parsed, dict) and isinstance(parsed.get("resourceType"), str)
     return parsed if is_resource and _is_shallow(parsed) else None
@@ -84,5 +87,5 @@ def http_date(value: str) -> float | None:
     """Seconds since 1970 of a date (RFC 9110 §5.6.7); None where it is none."""
     try:
         return email.utils.parsedate_to_datetime(value).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

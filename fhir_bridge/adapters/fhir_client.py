@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
 from typing import Self
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 from fhir_bridge.adapters.fhir_answer import has_errors
 from fhir_bridge.adapters.fhir_capability import Capabilities, CapabilityCache, capabilities_of
@@ -14,6 +14,7 @@ from fhir_bridge.adapters.fhir_credentials import NOBODY, Credentials
 from fhir_bridge.adapters.fhir_session import Session, Tls
 from fhir_bridge.adapters.fhir_transport import Answer, Call, Limits, Timing, Transport
 from fhir_bridge.errors import Refused, Unavailable, Uncertain
+from fhir_bridge.setting_types import base_url as checked_base_url
 from fhir_bridge.study import Resource
 
 MAX_PAGES = 2000  # of one search: a server that never comes to an end must not keep us for ever
@@ -48,7 +49,7 @@ class FhirClient:
     """One FHIR server. Threads may share it; `page_size` is the `_count` that we ask for at most.
 
     Errors: see `Transport`; besides, Unavailable `fhir.foreign-page`, `fhir.page-expired`, `fhir.pages-endless`, and Refused
-    `fhir.certificate-unusable` where the files of `tls` are so.
+    `fhir.certificate-unusable` where the files of `tls` are so. ValueError where `base_url` is none.
     """
 
     def __init__(
@@ -61,16 +62,7 @@ class FhirClient:
         timing: Timing | None = None,
         page_size: int = 50,
     ) -> None:
-        parts = urlsplit(base_url)
-        if (
-            parts.scheme not in ("http", "https")
-            or not parts.hostname
-            or parts.query
-            or parts.fragment
-            or parts.username
-        ):
-            raise ValueError("a FHIR base URL is http(s)://host[:port]/path, without credentials or query")
-        self.base_url = base_url.rstrip("/")
+        self.base_url = checked_base_url(base_url).rstrip("/")
         timing = timing or Timing()
         self._transport = Transport(Session(tls, timing.monotonic), credentials, limits or Limits(), timing)
         self._page_size = page_size
@@ -216,7 +208,7 @@ class FhirClient:
             raise _not_fhir(where, "the link to the next page is no URL") from None
         path = target.path.rstrip("/")
         inside = path == base.path or path.startswith(f"{base.path}/")
-        if target.hostname != base.hostname or not inside or ".." in path.split("/"):
+        if target.hostname != base.hostname or not inside or ".." in unquote(path).split("/"):
             raise Unavailable(
                 "fhir.foreign-page", where, "the next page is on another server; set fhir.base_url to its own name"
             )
@@ -260,8 +252,8 @@ def _matches(page: Resource, resource_type: str) -> list[Resource]:
 
 
 def _with_id(resource: Resource) -> Resource:
-    if not resource["id"]:
-        raise KeyError("id")
+    if not resource["id"] or not isinstance(resource["id"], str):
+        raise TypeError("id")
     return resource
 
 

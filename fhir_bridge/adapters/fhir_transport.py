@@ -3,6 +3,7 @@
 import json
 import random
 import secrets
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -235,10 +236,12 @@ def _with(request: Request, credentials: str) -> Request:
 def _broken(call: Call, error: Exception) -> Exception:
     """What a broken connection means. Only one that was never made leaves no doubt about a write."""
     kind = type(error).__name__
+    reason = getattr(error.args[0], "reason", None) if error.args else None
     if isinstance(error, requests.exceptions.SSLError):
         words = "no TLS with the server: see fhir.ca_file, fhir.client_certificate"
+        if call.writes and not _is_unknown_peer(reason):  # TLS may also break once the request is out
+            return Uncertain("fhir.uncertain", call.where, f"{words}: it may have been done")
         return Unavailable("fhir.unavailable", call.where, words)
-    reason = getattr(error.args[0], "reason", None) if error.args else None
     if isinstance(error, requests.ConnectTimeout) or isinstance(reason, urllib3.exceptions.NewConnectionError):
         return _Passing(Unavailable("fhir.unavailable", call.where, "no connection"))
     if call.writes:
@@ -246,6 +249,11 @@ def _broken(call: Call, error: Exception) -> Exception:
     timed_out = isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError)
     unavailable = Unavailable("fhir.unavailable", call.where, kind)
     return unavailable if timed_out else _Passing(unavailable)
+
+
+def _is_unknown_peer(reason: object) -> bool:
+    """Whether TLS failed before anything was sent, since the server's certificate is not one that we take."""
+    return isinstance(reason, urllib3.exceptions.SSLError) and isinstance(reason.args[0], ssl.SSLCertVerificationError)
 
 
 def _unfinished(call: Call, explanation: str) -> BridgeError:

@@ -28,6 +28,8 @@ def file(tmp_path: Path) -> Path:
         (("fhir.auth=basic", "fhir.username=a", FAR), "fhir.base_url: credentials off loopback without TLS"),
         (("fhir.auth=smart", "fhir.smart.client_id=a", FAR), "fhir.base_url: credentials off loopback without TLS"),
         (("fhir.smart.token_url=http://login.example/token",), "fhir.smart.token_url: off loopback without TLS"),
+        (("fhir.base_url=https://fhir.example:port/r4",), "fhir.base_url: "),
+        (("fhir.base_url=https://:CANARY@fhir.example/r4",), "fhir.base_url: "),
         (("fhir.profile=epi",), "fhir.profile: "),
         (("fhir.server.page_size=0",), "fhir.server.page_size: "),
         (("fhir.circuit_failures=0",), "fhir.circuit_failures: "),

@@ -40,6 +40,7 @@ def nested(depth: int) -> str:
         patient_with("1" * 5_000),  # Python refuses to make an int of so many digits
         patient_with("1e999"),
         patient_with("-Infinity"),
+        patient_with(r'"\ud800"'),  # half a character, which no file can hold
         patient_with(nested(MAX_DEPTH)),
         patient_with(nested(100_000)),
         Scripted(200, json.dumps(PATIENT).encode() + b" {}", JSON),

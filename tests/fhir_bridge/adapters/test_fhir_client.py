@@ -42,6 +42,8 @@ def test_a_search_follows_its_pages_under_the_configured_base(serve: Serve, serv
         "//elsewhere.example/fhir",
         "/other?page=2",
         "../admin",
+        "/fhir/%2e%2E/other?page=2",
+        "/fhir/..%2Fother?page=2",
     ],
 )
 def test_a_next_page_elsewhere_is_not_fetched(serve: Serve, servers: list[ScriptedServer], link: str) -> None:
@@ -58,6 +60,7 @@ def test_a_next_page_elsewhere_is_not_fetched(serve: Serve, servers: list[Script
         {"entry": 3},
         {"entry": [{"resource": {"id": "1"}}]},
         {"entry": [{"resource": {"resourceType": "Patient"}}]},
+        {"entry": [{"resource": {"resourceType": "Patient", "id": ["1"]}}]},
         {"link": [{"relation": "next"}]},
         {"link": [{"relation": "next", "url": "http://[bad/fhir"}]},
         {"resourceType": "Patient"},
@@ -141,7 +144,17 @@ def test_a_token_escapes_what_fhir_separates_by(value: str, system: str, expecte
 
 
 @pytest.mark.parametrize(
-    "url", ["", "fhir", "ftp://h/fhir", "http://user:pw@h/fhir", "http://h/fhir?x=1", "http:///fhir"]
+    "url",
+    [
+        "",
+        "fhir",
+        "ftp://h/fhir",
+        "http://user:pw@h/fhir",
+        "http://:pw@h/fhir",
+        "http://h:x/fhir",
+        "http://h/fhir?x=1",
+        "http:///fhir",
+    ],
 )
 def test_a_base_url_that_cannot_be_one_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="base URL"):

@@ -1,6 +1,8 @@
 """TLS with a FHIR server: whose certificate is taken, which one we show, and that connections are kept."""
 
+import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 from fhir_bridge.adapters.fhir_client import FhirClient
 from fhir_bridge.adapters.fhir_credentials import bearer
 from fhir_bridge.adapters.fhir_session import Tls
-from fhir_bridge.errors import Refused, Unavailable
+from fhir_bridge.errors import BridgeError, Refused, Unavailable, Uncertain
 from hl7_listener.tls import server_context
 from tests.support.certificates import Authority
 from tests.support.scripted_http import ScriptedServer, fhir, in_turn, scripted_server
@@ -161,3 +163,24 @@ def test_connections_are_kept_from_call_to_call(authority: Authority) -> None:
         for _ in range(20):
             client.read("Patient/1")
     assert (len(server.asked), server.connections) == (20, 1)
+
+
+@pytest.mark.parametrize("writes", [False, True])
+def test_tls_that_breaks_after_a_write_was_sent_leaves_it_in_doubt(authority: Authority, writes: bool) -> None:
+    context = server_context(*authority.sign("localhost"))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def take_and_break() -> None:
+            plain, _ = listening.accept()
+            with context.wrap_socket(plain.dup(), True) as connection:
+                connection.recv(65536)
+                plain.sendall(b"\x17\x03\x03\x00\x10" + bytes(16))  # a record that no key opens
+                plain.close()
+
+        thread = threading.Thread(target=take_and_break, daemon=True)
+        thread.start()
+        url = f"https://localhost:{listening.getsockname()[1]}/fhir"
+        with FhirClient(url, tls=Tls(authority.ca_file)) as client, pytest.raises(BridgeError) as raised:
+            client.transaction({"resourceType": "Bundle"}) if writes else client.read("Patient/1")
+        thread.join(5)
+    assert type(raised.value) is (Uncertain if writes else Unavailable)

@@ -237,3 +237,12 @@ def test_cookies_are_not_kept(serve: Serve, servers: list[ScriptedServer]) -> No
     client.read("Patient/1")
     client.read("Patient/1")
     assert "cookie" not in servers[0].asked[1].headers
+
+
+ODD_DATES = ["99999999999999999999 Jan 2026 00:00:00 GMT", "1 Jan 2026 00:00:00 +99999999999999", "soon", "\u00b2"]
+
+
+@pytest.mark.parametrize("date", ODD_DATES)
+def test_a_date_that_is_none_spoils_no_answer(serve: Serve, date: str) -> None:
+    busy = fhir({"resourceType": "OperationOutcome"}, 503, Date=date, **{"Retry-After": date})
+    assert serve(busy, fhir(PATIENT, Date=date)).read("Patient/1") == PATIENT
