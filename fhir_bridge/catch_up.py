@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from fhir_bridge import log
 from fhir_bridge.changes import Change, ChangeFeed, ChangePage
-from fhir_bridge.errors import Classified, Refused, Unavailable, attempt
+from fhir_bridge.errors import BridgeError, Classified, Refused, Unavailable, attempt
 from fhir_bridge.feed import Feed
 from fhir_bridge.ports import CATCH_UP, Clock, JobStore, Ledger, Notification
 
@@ -139,7 +139,7 @@ class _Walk:
     moved: bool = field(default=False, init=False)  # something changed while we walked
     unusable: int = field(default=0, init=False)
     is_history_refused: bool = field(default=False, init=False)
-    history_trouble: Refused | None = field(default=None, init=False)
+    history_trouble: BridgeError | None = field(default=None, init=False)
 
     def run(self) -> bool:
         """False where it was stopped. Raises whatever the server or the store does."""
@@ -189,9 +189,9 @@ class _Walk:
         """A server whose `_history` is none, or cannot be taken, must not keep us from the changes."""
         try:
             return self._to_the_end(deleted=True)
-        except Refused as refusal:
-            self.is_history_refused = refusal.code in _NO_HISTORY
-            self.history_trouble = None if self.is_history_refused else refusal
+        except (Refused, Unavailable) as error:
+            self.is_history_refused = isinstance(error, Refused) and error.code in _NO_HISTORY
+            self.history_trouble = None if self.is_history_refused else error
             return True
 
     def _to_the_end(self, *, deleted: bool) -> bool:
@@ -238,8 +238,8 @@ class _Walk:
         before = self.sorted_up_to
         in_order = settled == sorted(settled) and not (before and settled and settled[0] < before)
         self.is_sorted = self.is_sorted and in_order
-        if not self.is_sorted:
-            return None
+        if not self.is_sorted or self.history_trouble:
+            return None  # deletions are asked for from the watermark, too
         self.sorted_up_to = settled[-1] if settled else before
         return before
 

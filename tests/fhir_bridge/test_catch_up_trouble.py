@@ -168,11 +168,26 @@ def test_a_server_that_refuses_its_history_is_asked_for_changes_all_the_same(ask
     assert (ids(asking), asking.feed().trouble) == (["r5"], "")
 
 
-def test_a_history_that_cannot_be_taken_is_trouble_but_the_changes_are_found(asking: Asking) -> None:
-    too_large = Refused("fhir.too-large", "GET ServiceRequest", "the answer exceeds 10 bytes")
-    asking.script([page(asking.theirs.now(), 5)]).deletions = [too_large]
+TOO_LARGE = Refused("fhir.too-large", "GET ServiceRequest", "the answer exceeds 10 bytes")
+
+
+@pytest.mark.parametrize("error", [TOO_LARGE, AWAY], ids=lambda error: error.code)
+def test_a_history_that_cannot_be_taken_is_trouble_but_the_changes_are_found(
+    asking: Asking, error: Refused | Unavailable
+) -> None:
+    asking.script([page(asking.theirs.now(), 5)]).deletions = [error]
     assert asking.catch_up.turn() == 0
-    assert (ids(asking), asking.feed().trouble) == (["r5"], "fhir.too-large")
+    assert (ids(asking), asking.feed().trouble) == (["r5"], error.code)
+
+
+@pytest.mark.parametrize("error", [TOO_LARGE, AWAY], ids=lambda error: error.code)
+def test_the_watermark_stays_before_deletions_that_could_not_be_taken(
+    asking: Asking, error: Refused | Unavailable
+) -> None:
+    at, before = asking.theirs.now(), asking.feed().watermark
+    asking.script([page(at, 9000), page(at, 8000), page(at, 7000)]).deletions = [error]
+    asking.catch_up.turn()
+    assert (ids(asking), asking.feed().watermark) == (["r9000", "r8000", "r7000"], before)
 
 
 @pytest.mark.parametrize(
