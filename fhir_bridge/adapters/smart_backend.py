@@ -15,8 +15,8 @@ from fhir_bridge.adapters.fhir_answer import http_date
 from fhir_bridge.adapters.fhir_deadline import TooSlow
 from fhir_bridge.adapters.fhir_session import NETWORK_ERRORS, Reply, Request, Session, Tls, TooLarge
 from fhir_bridge.adapters.fhir_transport import Timing
-from fhir_bridge.adapters.smart_keys import SmartKeys
-from fhir_bridge.errors import Unavailable
+from fhir_bridge.adapters.smart_keys import SmartKey, SmartKeys
+from fhir_bridge.errors import Refused, Unavailable
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_SECONDS = 150  # at most 300 are allowed; half of that bears clocks that differ by 150 s either way
@@ -64,8 +64,8 @@ class _Token:
 class SmartBackend:
     """`fhir_credentials.Credentials`. One thread asks for a token; those that have one that still holds go on with it, the others wait.
 
-    Raises Unavailable `fhir.token-refused` (with RFC 6749's word for it), `fhir.token-unavailable`, `fhir.token-endpoint-unusable`;
-    Refused `fhir.key-missing`, `fhir.key-unusable`.
+    Raises Unavailable `fhir.token-refused` (with RFC 6749's word for it), `fhir.token-unavailable`, `fhir.token-endpoint-unusable`,
+    `fhir.key-missing`, `fhir.key-unusable`: a key that is mended later is no reason to hold a job.
     """
 
     def __init__(
@@ -178,7 +178,7 @@ class SmartBackend:
 
     def _assertion(self, endpoint: str) -> str:
         """No `iat` and no `nbf`, which need not be there and fail where the server's clock is behind ours."""
-        registration, key = self._registration, self._keys.signing(self._registration.key_id)
+        registration, key = self._registration, self._key()
         claims = {
             "iss": registration.client_id,
             "sub": registration.client_id,
@@ -188,6 +188,12 @@ class SmartBackend:
         }
         jku = {"jku": registration.jwks_url} if registration.jwks_url else {}
         return jwt.encode(claims, key.private, algorithm=key.algorithm, headers={"kid": key.kid, "typ": "JWT", **jku})
+
+    def _key(self) -> SmartKey:
+        try:
+            return self._keys.signing(self._registration.key_id)
+        except Refused as refusal:
+            raise Unavailable(refusal.code, refusal.where, refusal.explanation) from None
 
     def _discovered(self) -> str:
         """The token endpoint (SMART App Launch 2.2, conformance): as configured, or as the server publishes it, without our credentials."""

@@ -54,10 +54,10 @@ class SmartKeys:
     def all(self) -> tuple[SmartKey, ...]:
         """Oldest first."""
         with self._lock:
-            found = [(path, path.stat()) for path in sorted(self._folder.glob("*.pem"))]
-            seen = tuple((path.name, state.st_mtime_ns, state.st_size) for path, state in found)
+            files = sorted(self._folder.glob("*.pem"))
+            seen = tuple(filter(None, map(_state, files)))
             if seen != self._seen:
-                self._keys = tuple(_key(path) for path, _ in found)
+                self._keys = tuple(_key(path) for path in files if path.exists())
                 self._seen = seen
             return self._keys
 
@@ -87,10 +87,21 @@ class SmartKeys:
 
     def retire(self, kid: str) -> None:
         """Destroy this key. The last one stays: raises Refused `fhir.key-missing` for it, and for one that is not there."""
+        if not kid:
+            raise Refused("fhir.key-missing", "KID", "no key has no id")
         key = self.signing(kid)
         if len(self.all()) == 1:
             raise Refused("fhir.key-missing", kid, "it is the only key: make another one first")
         key.file.unlink()
+
+
+def _state(file: Path) -> tuple[str, int, int] | None:
+    """What changes with the file; None for one that was retired since the folder was read."""
+    try:
+        state = file.stat()
+    except FileNotFoundError:
+        return None
+    return file.name, state.st_mtime_ns, state.st_size
 
 
 def _key(file: Path) -> SmartKey:

@@ -135,6 +135,21 @@ def test_a_token_that_cannot_be_renewed_is_used_to_its_end(
     assert code_of(smart) == ("fhir.token-unavailable", "status 503")
 
 
+@pytest.mark.parametrize(("content", "code"), [(b"", "fhir.key-missing"), (b"CANARY", "fhir.key-unusable")])
+def test_a_key_that_cannot_be_read_now_holds_no_job_and_costs_no_token(
+    server: SignIn, smart: SmartBackend, keys: SmartKeys, waiting: WaitingTime, content: bytes, code: str
+) -> None:
+    (key,) = keys.all()
+    smart.header()
+    key.file.write_bytes(content) if content else key.file.unlink()
+    waiting.now = 241
+    assert smart.header() == "Bearer token-1"
+    waiting.now = 300
+    with pytest.raises(Unavailable) as caught:
+        smart.header()
+    assert caught.value.code == code
+
+
 def test_one_thread_asks_while_the_others_wait(server: SignIn, smart: SmartBackend) -> None:
     found: list[str] = []
     threads = [threading.Thread(target=lambda: found.append(smart.header())) for _ in range(8)]

@@ -88,6 +88,19 @@ def test_the_only_key_is_not_retired(keys: SmartKeys) -> None:
     assert (caught.value.code, made.file.exists()) == ("fhir.key-missing", True)
 
 
+def test_no_key_is_not_the_oldest_key(keys: SmartKeys) -> None:
+    made = [keys.make("ES384", START + timedelta(days=day)) for day in (0, 1)]
+    with pytest.raises(Refused) as caught:
+        keys.retire("")
+    assert (caught.value.code, [key.file.exists() for key in made]) == ("fhir.key-missing", [True, True])
+
+
+def test_a_key_that_goes_while_the_folder_is_read_is_gone(keys: SmartKeys, folder: Path) -> None:
+    made = keys.make("ES384", START)
+    (folder / "0.pem").symlink_to(folder / "retired-a-moment-ago.pem")
+    assert [key.kid for key in keys.all()] == [made.kid]
+
+
 def test_a_key_that_others_may_read_is_not_used(keys: SmartKeys, folder: Path) -> None:
     keys.make("ES384", START).file.chmod(0o640)
     with pytest.raises(Refused) as caught:
