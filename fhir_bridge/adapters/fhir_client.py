@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from threading import Event
 from types import TracebackType
 from typing import Self
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
@@ -80,23 +81,26 @@ class FhirClient:
     ) -> None:
         self.close()
 
-    def read(self, reference: str, *, no_cache: bool = True) -> Resource:
+    def read(self, reference: str) -> Resource:
         """The current version of `Type/id`; an absolute or versioned reference is cut down to that and asked of this server."""
         path = literal(reference)
         if not path:
             raise Refused("fhir.not-found", "reference", "not a literal reference to a resource")
-        answer = self._call("GET", path, headers=_NO_CACHE if no_cache else {})
+        answer = self._call("GET", path, headers=_NO_CACHE)
         kind, _, number = path.partition("/")
         resource = _present(answer, f"GET {kind}")
         if (resource["resourceType"], resource.get("id")) != (kind, number):
             raise _not_fhir(f"GET {kind}", "the server answered with another resource")
         return resource
 
-    def search(self, resource_type: str, params: Params, *, limit: int, no_cache: bool = True) -> tuple[Resource, ...]:
-        """The matches, at most `limit`, without repetitions; every page but none of its included or outcome entries."""
+    def search(
+        self, resource_type: str, params: Params, *, limit: int, stop: Event | None = None
+    ) -> tuple[Resource, ...]:
+        """The matches, at most `limit`, without repetitions; every page but none of its included or outcome entries. `stop`: see `pages`."""
         found: dict[str, Resource] = {}
-        for page in self._pages(resource_type, (*params, ("_count", str(min(self._page_size, limit)))), no_cache):
-            for resource in _matches(page, resource_type):
+        params = (*params, ("_count", str(min(self._page_size, limit))))
+        for page in self.pages(resource_type, params, limit=MAX_PAGES, stop=stop):
+            for resource in _matches(page.bundle, resource_type):
                 found[resource["id"]] = resource
                 if len(found) == limit:
                     return tuple(found.values())
@@ -169,13 +173,13 @@ class FhirClient:
         url = f"{self.base_url}/{path}" if path else self.base_url
         return self._transport.exchange(Call(method, url, where, params, body, headers or {}))
 
-    def _pages(self, resource_type: str, params: Params, no_cache: bool) -> Iterator[Resource]:
-        return (page.bundle for page in self.pages(resource_type, params, no_cache=no_cache, limit=MAX_PAGES))
+    def pages(self, path: str, params: Params, *, limit: int = MAX_PAGES, stop: Event | None = None) -> Iterator[Page]:
+        """A search of `Type`, or `Type/_history`, page by page to the end (at most `limit` pages); none of them is kept.
 
-    def pages(self, path: str, params: Params, *, no_cache: bool = True, limit: int | None = None) -> Iterator[Page]:
-        """A search of `Type`, or `Type/_history`, page by page to the end (at most `limit` pages); none of them is kept."""
-        where, headers = f"GET {path.partition('/')[0]}", _NO_CACHE if no_cache else {}
-        answer = self._call("GET", path, params=params, headers=headers)
+        Unavailable `fhir.unavailable` once `stop` is set: nobody waits for the rest.
+        """
+        where = f"GET {path.partition('/')[0]}"
+        answer = self._call("GET", path, params=params, headers=_NO_CACHE)
         seen: set[str] = set()
         while True:
             page = Page(_bundle(answer, where), answer.date)
@@ -189,11 +193,13 @@ class FhirClient:
             seen.add(url)
             if len(seen) == limit:
                 raise Unavailable("fhir.pages-endless", where, f"the search did not end within {limit} pages")
-            answer = self._page(url, where, headers)
+            if stop is not None and stop.is_set():
+                raise Unavailable("fhir.unavailable", where, "nobody waits for the rest of the search")
+            answer = self._page(url, where)
 
-    def _page(self, url: str, where: str, headers: Mapping[str, str]) -> Answer:
+    def _page(self, url: str, where: str) -> Answer:
         try:
-            return self._transport.exchange(Call("GET", url, where, headers=headers))
+            return self._transport.exchange(Call("GET", url, where, headers=_NO_CACHE))
         except Refused as refusal:
             if refusal.code != "fhir.not-found":
                 raise

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from functools import partial
+from threading import Event
 
 from fhir_bridge.adapters.fhir_answer import has_errors
 from fhir_bridge.adapters.fhir_client import FhirClient, Params
@@ -31,7 +32,7 @@ PARALLEL_READS = 6  # of all jobs of this process together
 _UNAUTHORIZED = "fhir.unauthorized"  # 403 on one type: outside our scopes; on all of them: our credentials
 _ABOUT = ("patient", "subject")  # search parameters; what a server has of them differs by type
 Offered = Mapping[str, Collection[str]]
-Read = Callable[[], tuple[Part, ...]]
+Read = Callable[[Event], tuple[Part, ...]]  # ends early once the event is set: nobody waits for it
 
 
 class ContextReader:
@@ -59,8 +60,9 @@ class ContextReader:
         return context_from(patient, order, parts)
 
     def _all(self, reads: Iterable[Read]) -> list[tuple[Part, ...]]:
-        """What they return; the first error ends the waiting, and what has not begun is not done any more."""
-        begun: list[Future[tuple[Part, ...]]] = [self._pool.submit(read) for read in reads]
+        """What they return; the first error ends the waiting, and what is not done by then is left."""
+        stop = Event()
+        begun: list[Future[tuple[Part, ...]]] = [self._pool.submit(read, stop) for read in reads]
         try:
             done, late = wait(begun, self._seconds, FIRST_EXCEPTION)
             for future in begun:
@@ -70,10 +72,11 @@ class ContextReader:
                 raise Unavailable("fhir.unavailable", "context", f"not read within {self._seconds:g} s")
             return [future.result() for future in begun]
         finally:
+            stop.set()
             for future in begun:
                 future.cancel()
 
-    def _search(self, topic: Topic, patient: str, offered: Offered) -> tuple[Part, ...]:
+    def _search(self, topic: Topic, patient: str, offered: Offered, stop: Event) -> tuple[Part, ...]:
         params: Params = ((_about(offered, topic.kind), patient),)
         if topic.category and "category" in offered[topic.kind]:
             params = (*params, ("category", topic.category))
@@ -84,17 +87,17 @@ class ContextReader:
         if topic.elements:
             params = (*params, ("_elements", ",".join(topic.elements)))
         try:
-            found = self._client.search(topic.kind, params, limit=MAX_CONTEXT_RESOURCES)
+            found = self._client.search(topic.kind, params, limit=MAX_CONTEXT_RESOURCES, stop=stop)
         except (Refused, Unavailable) as error:
             return (_withheld(topic.kind, error),)
         return (part_of(topic, found, patient, is_truncated=len(found) == MAX_CONTEXT_RESOURCES),)
 
-    def _everything(self, topics: list[Topic], patient: str) -> tuple[Part, ...]:
+    def _everything(self, topics: list[Topic], patient: str, stop: Event) -> tuple[Part, ...]:
         """`Patient/$everything` (R4 operation-patient-everything) of the types that cannot be searched by patient."""
         kinds = sorted({topic.kind for topic in topics})
         params: Params = (("_type", ",".join(kinds)), ("_count", str(_PAGE_SIZE)))
         try:
-            found = tuple(itertools.islice(self._entries(patient, params, kinds), MAX_EVERYTHING_RESOURCES))
+            found = tuple(itertools.islice(self._entries(patient, params, kinds, stop), MAX_EVERYTHING_RESOURCES))
         except (Refused, Unavailable) as error:
             return tuple(_withheld(kind, error) for kind in kinds)
         of_kind = {kind: [resource for resource in found if resource["resourceType"] == kind] for kind in kinds}
@@ -103,11 +106,11 @@ class ContextReader:
             part_of(topic, of_kind[topic.kind], patient, how="everything", is_truncated=is_cut) for topic in topics
         )
 
-    def _entries(self, patient: str, params: Params, kinds: Collection[str]) -> Iterator[Resource]:
+    def _entries(self, patient: str, params: Params, kinds: Collection[str], stop: Event) -> Iterator[Resource]:
         """Page by page; the server may have ignored `_type`."""
         where = "GET Patient"
         try:
-            for page in self._client.pages(f"{patient}/$everything", params):
+            for page in self._client.pages(f"{patient}/$everything", params, stop=stop):
                 for resource in (entry["resource"] for entry in page.bundle.get("entry", ())):
                     if has_errors(resource):
                         raise Unavailable("fhir.error-inside", where, "the Bundle says that it failed")
@@ -116,13 +119,14 @@ class ContextReader:
         except (AttributeError, KeyError, TypeError):
             raise Unavailable("fhir.not-fhir", where, "the entries of the Bundle are malformed") from None
 
-    def _order(self, order: Order, patient: str) -> tuple[Part, ...]:
+    def _order(self, order: Order, patient: str, stop: Event) -> tuple[Part, ...]:
         """The ServiceRequest, then what it refers to, one after the other: they are few, and the searches take longer."""
         if not order.service_request:
             return ()
         request = referred(order.service_request, patient, order, self._client.read)
         references = [reference for resource in request.resources for reference in references_of(resource)]
-        return request, *(referred(reference, patient, order, self._client.read) for reference in references)
+        wanted = itertools.takewhile(lambda _: not stop.is_set(), references)
+        return request, *(referred(reference, patient, order, self._client.read) for reference in wanted)
 
 
 def _withheld(kind: str, error: Refused | Unavailable) -> Part:

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from fhir_bridge.adapters import fhir_client
 from fhir_bridge.adapters.fhir_client import FhirClient
 from fhir_bridge.adapters.fhir_context import ContextReader
 from fhir_bridge.adapters.record_context import MAX_CONTEXT_RESOURCES
@@ -183,6 +184,32 @@ def test_what_is_read_at_once_has_one_time_limit(ask: Callable[..., ClinicalCont
         assert (caught.value.code, caught.value.where) == ("fhir.unavailable", "context")
     finally:
         never.set()
+
+
+@pytest.mark.parametrize("path", ["Condition", "Patient/1/$everything"])
+def test_pages_without_end_are_left_once_nobody_waits_for_them(
+    serve: Serve, servers: list[ScriptedServer], monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(fhir_client, "MAX_PAGES", 1_000_000)
+    capabilities = capable_of("everything", **({"Condition": "patient"} if path == "Condition" else {}))
+    endless = {"path": path}
+
+    def answer(asked: Asked) -> Scripted:
+        if "metadata" in asked.path:
+            return capabilities
+        if endless["path"] not in asked.path and "?page=" not in asked.path:
+            return bundle()
+        link = {"relation": "next", "url": f"{path}?page={len(servers[0].asked)}"}
+        return fhir({"resourceType": "Bundle", "type": "searchset", "link": [link]})
+
+    client = serve(capabilities)
+    servers[0].answer = answer
+    reader = ContextReader(client, 0.5, parallel=1)
+    with pytest.raises(Unavailable) as caught:
+        reader.context_of(PATIENT, ORDER)
+    assert (caught.value.code, caught.value.where) == ("fhir.unavailable", "context")
+    endless["path"] = "none"
+    assert reader.context_of(PATIENT, ORDER).others["Condition"] == ()
 
 
 def test_independent_searches_are_under_way_at_once(serve: Serve, servers: list[ScriptedServer]) -> None:
