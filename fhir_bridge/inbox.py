@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from fhir_bridge import log
-from fhir_bridge.errors import Attempt, Classified, Disposition, Refused, attempt
+from fhir_bridge.errors import Attempt, Classified, Disposition, Refused, Unavailable, attempt
 from fhir_bridge.intake import IntakePolicy
 from fhir_bridge.order_intake import (
     accept_order,
@@ -24,7 +24,7 @@ from fhir_bridge.study import Resource
 from mappings.fhir_imaging_study import StudyFacts, is_news, requests_of, study_facts
 from mappings.fhir_observations import is_ours
 from mappings.fhir_order import is_wanted, order_from, patient_from
-from mappings.fhir_reading import identifiers_of, objects_of, pointed_to, reference_to
+from mappings.fhir_reading import identifiers_of, object_of, objects_of, pointed_to, reference_to, text_of
 from mappings.fhir_task import request_of, with_task
 from mappings.order import Order, OrderKey, PatientIdentity
 from mappings.trace import Trace
@@ -33,6 +33,7 @@ AT_ONCE = 64  # rows that one look at the store takes
 READERS = 4  # resources that are read at a time
 RETRY_SECONDS = (1, 2, 5, 10, 30, 60)
 NOT_FOUND, NOT_FOUND_ATTEMPTS = "fhir.not-found", 3
+OLDER = "fhir.older-version"
 NO_ORDER, GONE = "notification.no-order", "notification.gone"
 AMBIGUOUS = "study.order-ambiguous"
 
@@ -60,6 +61,13 @@ class _Told:
         """Found gone: told to be deleted, or looked for often enough. A server that has just started, or is amid a transaction, does not
         find what it told us of."""
         return self.attempts >= NOT_FOUND_ATTEMPTS or any(row.method == "DELETE" for row in self.rows)
+
+    def is_ahead_of(self, resource: Resource) -> bool:
+        """Told a later version than this one, by number. Not for ever: a server that was restored from a backup counts on from there."""
+        numbers = [int(row.version_id) for row in self.rows if row.version_id.isdecimal()]
+        read = text_of(object_of(resource.get("meta")), "versionId")
+        tries = (row.attempts for row in self.rows if row.reason == OLDER)  # those in an outage count for nothing
+        return read.isdecimal() and int(read) < max(numbers, default=0) and max(tries, default=0) < len(RETRY_SECONDS)
 
     def settle(self, ledger: Ledger, status: str, reason: str) -> None:
         """All that was stored of the resource before it was read; what came meanwhile stays."""
@@ -119,11 +127,14 @@ class Inbox:
     def _current(self, reference: str, told: _Told) -> Resource | None:
         """None where it is surely not there (any more)."""
         try:
-            return self.record.read(reference)
+            resource = self.record.read(reference)
         except Refused as error:
             if error.code == NOT_FOUND and told.is_late:
                 return None
             raise
+        if reference == told.reference and told.is_ahead_of(resource):  # a replica or a cache answered
+            raise Unavailable(OLDER, f"GET {told.kind}", "older than what the server told of")
+        return resource
 
     def _by_request(self, request: Resource, task: Resource | None = None) -> Effect:
         if not self._concerns_us(request):

@@ -199,6 +199,31 @@ def test_what_is_told_while_a_resource_is_read_is_read_again(house: House) -> No
     assert (first.status, second.status) == ("done", "ready")
 
 
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+def test_an_older_version_than_was_told_is_read_again(house: House, method: str) -> None:
+    """A replica or a cache answered: to take it for the answer would lose what was told."""
+    house.record.store(a_service_request(meta={"versionId": "9"}))
+    house.notify(version="10", method=method)
+    assert house.settled() == ("ready", "fhir.older-version")
+    house.record.store(a_service_request(meta={"versionId": "10"}, status="revoked"))
+    house.retry(1)
+    assert house.last().status == "done"
+
+
+def test_a_server_that_went_back_to_older_versions_is_believed_in_the_end(house: House) -> None:
+    """It was restored from a backup."""
+    house.record.store(a_service_request(meta={"versionId": "9"}))
+    house.notify(version="10")
+    house.retry(6)
+    assert (house.last().status, len(house.store.jobs())) == ("done", 1)
+
+
+def test_versions_that_are_no_numbers_are_not_compared(house: House) -> None:
+    house.record.store(a_service_request(meta={"versionId": "a1"}))
+    house.notify(version="b2")
+    assert house.last().status == "done"
+
+
 def test_a_row_that_was_put_off_is_settled_with_the_next_one_of_its_resource(house: House) -> None:
     house.record.outage = Unavailable("fhir.unavailable", "GET ServiceRequest", "no answer")
     house.notify(version="1")
