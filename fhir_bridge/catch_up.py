@@ -244,7 +244,8 @@ class _Walk:
         return before
 
     def _keep(self, ledger: Ledger, page: ChangePage, advanced: datetime | None) -> None:
-        found = {_notification(change): change for change in page.changes if not change.is_ours}
+        ours = self.clock.now()
+        found = {_notification(one, page.server_time, ours): one for one in page.changes if not one.is_ours}
         feed = ledger.feed(self.name)
         expected = {one for one, change in found.items() if self._is_expected(feed, change, page.server_time)}
         late = {one for one in expected if _age(found[one], page.server_time) > TOLD_WITHIN}
@@ -280,9 +281,11 @@ class _Walk:
             log.event("catch-up.well", subscription=self.name)
 
 
-def _notification(change: Change) -> Notification:
+def _notification(change: Change, server_time: datetime | None, now: datetime) -> Notification:
     method = "DELETE" if change.is_deleted else "PUT"
-    return Notification(0, CATCH_UP, method, change.resource_type, change.resource_id, change.version_id, "ready")
+    age = _age(change, server_time)
+    return Notification(0, CATCH_UP, method, change.resource_type, change.resource_id, change.version_id, "ready",
+                        received=now - age if age > timedelta() else None)  # fmt: skip
 
 
 def _age(change: Change, now: datetime | None) -> timedelta:

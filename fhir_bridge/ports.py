@@ -207,7 +207,7 @@ class Notification:
     status: str
     attempts: int = 0
     reason: str = ""
-    received: datetime | None = None
+    received: datetime | None = None  # given to `Ledger.add_changes`: when it changed, by our clock; None where nobody knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +273,8 @@ class Ledger(Protocol):
     ) -> None: ...
 
     def settle_told(self, resource_type: str, resource_id: str, up_to: int, status: str, reason: str = "") -> None:
-        """All that wait of one resource, up to this number: one look at it answers what was told before the look."""
+        """All that wait of one resource, up to this number: one look at it answers what was told before the look; where it is `done`,
+        what earlier looks could not use, too."""
 
     def replay_notification(self, notification: int) -> bool:
         """It is due again at once, as if it had never been tried. False where it is unknown."""

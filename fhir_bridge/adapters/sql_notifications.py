@@ -70,8 +70,9 @@ def settle_told(
     connection: Connection, at: datetime, resource: tuple[str, str], up_to: int, status: str, reason: str
 ) -> None:
     """`Ledger.settle_told`."""
-    waiting = _N.resource_type == resource[0], _N.resource_id == resource[1], _N.status == "ready", _N.id <= up_to
-    _settle(connection, status, reason, at, and_(*waiting))
+    settles = _N.status.in_(("ready", "quarantined") if status == "done" else ("ready",))
+    of_it = _N.resource_type == resource[0], _N.resource_id == resource[1], settles, _N.id <= up_to
+    _settle(connection, status, reason, at, and_(*of_it))
 
 
 def replay(connection: Connection, at: datetime, notification: int) -> bool:

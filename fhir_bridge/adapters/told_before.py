@@ -2,10 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 
 from fhir_bridge.ports import CATCH_UP, Notification
 
 Told = tuple[bool, str, str, str]
+_INEXACT = timedelta(
+    seconds=60
+)  # of the time of a change by our clock: what the server says of its own is that old or that coarse
 
 
 def told(notification: Notification) -> Told:
@@ -15,7 +19,12 @@ def told(notification: Notification) -> Told:
 
 
 def is_repeated(kept: Notification, notification: Notification) -> bool:
-    """The same was told before, and could be used. Of what could not, a new hook call is a new chance; our own asking again is none."""
+    """The same was told before, and could be used. Of what could not, a new hook call is a new chance; our own asking again is none.
+
+    What we had well before it changed is another of the same number: a server that is restored from a backup counts on from there.
+    """
+    if kept.received and notification.received and notification.received - kept.received > _INEXACT:
+        return False
     spent = kept.status != "quarantined" or kept.subscription == notification.subscription == CATCH_UP
     return spent and told(kept) == told(notification)
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from fhir_bridge.catch_up import CatchUp
+from fhir_bridge.changes import Change, ChangePage
 from fhir_bridge.errors import Unavailable
 from fhir_bridge.ports import CATCH_UP, Notification
 from mappings.fhir_observations import own_meta
@@ -51,6 +52,26 @@ def test_what_is_asked_for_again_in_the_overlap_is_kept_once(started: Asking) ->
     for _ in range(3):
         started.walk_later(seconds=300)
     assert started.found() == [("PUT", "1", "1")]
+
+
+def test_a_version_that_a_restored_server_gives_anew_is_found(clock: FrozenClock) -> None:
+    asking = Asking(clock)
+    for _ in range(2):  # the second walk is of the restored server
+        asking.pass_time(7200)
+        change = Change(KIND, "1", "2", asking.theirs.now() - timedelta(seconds=30))
+        asking.script([ChangePage((change,), asking.theirs.now())])
+        asking.catch_up.turn()
+    assert asking.found() == [("PUT", "1", "2")] * 2
+
+
+@pytest.mark.parametrize("ahead", [HOUR, 50 * 365 * 24 * HOUR])
+def test_what_bears_a_time_to_come_is_kept_once(started: Asking, ahead: int) -> None:
+    at = started.theirs.now() + timedelta(seconds=ahead)
+    for _ in range(3):
+        started.pass_time(300)
+        started.script([ChangePage((Change(KIND, "1", "2", at),), started.theirs.now())])
+        started.catch_up.turn()
+    assert started.found() == [("PUT", "1", "2")]
 
 
 def test_our_own_results_are_left_out(started: Asking) -> None:

@@ -148,8 +148,9 @@ class InMemoryLedger:
 
     def settle_told(self, resource_type: str, resource_id: str, up_to: int, status: str, reason: str = "") -> None:
         resource = resource_type, resource_id
+        settles = ("ready", "quarantined") if status == "done" else ("ready",)
         for number, kept in list(self._state.notifications.items()):
-            if number <= up_to and kept.status == "ready" and (kept.resource_type, kept.resource_id) == resource:
+            if number <= up_to and kept.status in settles and (kept.resource_type, kept.resource_id) == resource:
                 self.settle_notification(number, status, reason)
 
     def replay_notification(self, notification: int) -> bool:

@@ -1,5 +1,6 @@
 """The stored notifications, on the SQL store and on its twin: what is news, what is awaited, what one look settles, what is forgotten."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -91,6 +92,23 @@ def test_what_asking_found_in_vain_is_taken_when_a_hook_tells_it(house: House) -
     assert hook(house, told()) == [True]
 
 
+def test_a_version_number_that_is_used_again_is_news_by_when_it_changed(house: House) -> None:
+    """A server that was restored from a backup, or another one under the same address, counts anew."""
+    hook(house, told("2"))
+    settle(house, 1, "done")
+    house.clock.advance(3600)
+    changed = replace(found("2"), received=house.clock.now() - timedelta(seconds=200))
+    assert [ask(house, changed) for _ in range(2)] == [Added(1), Added(0)]
+
+
+def test_a_version_that_was_told_at_about_the_time_when_it_changed_is_the_same(house: House) -> None:
+    """Clocks and answers are no more exact than that."""
+    hook(house, told("2"))
+    changed = replace(found("2"), received=house.clock.now() + timedelta(seconds=59))
+    house.clock.advance(300)
+    assert ask(house, changed).stored == 0
+
+
 def test_a_deletion_is_news_by_its_version_and_kept_once(house: House) -> None:
     ask(house, found("2"))
     assert [ask(house, found("3", method="DELETE")).stored for _ in range(3)] == [1, 0, 0]
@@ -141,7 +159,16 @@ def test_one_look_settles_what_waits_of_that_resource_and_was_told_before_it(hou
     with house.store.transaction() as ledger:
         ledger.settle_told(KIND, "9", 3, "done", "notification.no-order")
     states = [(n.id, n.status, n.reason) for n in reversed(house.store.notifications())]
-    assert states == [(1, "quarantined", "x"), (2, "done", "notification.no-order"), (3, "ready", ""), (4, "ready", "")]
+    settled = "done", "notification.no-order"
+    assert states == [(1, *settled), (2, *settled), (3, "ready", ""), (4, "ready", "")]
+
+
+def test_a_look_in_vain_changes_nothing_of_an_earlier_one(house: House) -> None:
+    hook(house, told("1"), told("2"))
+    settle(house, 1, "quarantined", "x")
+    with house.store.transaction() as ledger:
+        ledger.settle_told(KIND, "9", 2, "quarantined", "y")
+    assert [n.reason for n in reversed(house.store.notifications())] == ["x", "y"]
 
 
 @pytest.mark.parametrize("status", ["quarantined", "done", "ready"])
