@@ -152,13 +152,19 @@ class FhirClient:
         """What the server keeps. Of one that does not honour `Prefer`, as it need not, it is read."""
         kept = answer.resource
         if kept is None or kept["resourceType"] == "OperationOutcome":
-            reference = reference or literal(answer.location)
-            kept = self.read(reference) if reference else None
-        if kept is None or kept["resourceType"] != kind:
+            kept = self._read_back(kind, reference or literal(answer.location))
+        if kept is None or kept["resourceType"] != kind or not _is_named(kept, reference):
             raise Uncertain(
                 "fhir.not-fhir", f"write {kind}", "the answer is not what was written: it may have been done"
             )
         return kept
+
+    def _read_back(self, kind: str, reference: str) -> Resource | None:
+        try:
+            return self.read(reference) if reference else None
+        except Refused as refusal:
+            words = "what was written cannot be read: it may have been done"
+            raise Uncertain(refusal.code, f"write {kind}", words) from None
 
     def _call(
         self,
@@ -219,6 +225,12 @@ class FhirClient:
                 "fhir.foreign-page", where, "the next page is on another server; set fhir.base_url to its own name"
             )
         return urlunsplit((base.scheme, base.netloc, path, target.query, ""))
+
+
+def _is_named(resource: Resource, reference: str) -> bool:
+    """It has this reference, or any where there is none."""
+    name = resource.get("id")
+    return reference in (f"{resource['resourceType']}/{name}", "") and bool(name)
 
 
 def _not_fhir(where: str, explanation: str) -> Unavailable:

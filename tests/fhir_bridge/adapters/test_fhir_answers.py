@@ -144,6 +144,24 @@ def test_a_creation_that_is_nowhere_to_be_found_may_have_been_done(serve: Serve)
         serve(Scripted(201)).create_unless({"resourceType": "Patient"}, "identifier=a")
 
 
+@pytest.mark.parametrize("status", [404, 410])
+def test_a_creation_that_cannot_be_read_yet_may_have_been_done(serve: Serve, status: int) -> None:
+    """A server that answers reads from a copy of its data may not have it there yet."""
+    created = Scripted(201, b"", {"Location": "Patient/1/_history/1"})
+    with pytest.raises(Uncertain) as caught:
+        serve(created, fhir(FAILED, status)).create_unless({"resourceType": "Patient"}, "identifier=a")
+    assert caught.value.code == "fhir.not-found"
+
+
+@pytest.mark.parametrize("kept", [{"id": "2"}, {}])
+def test_an_update_that_was_answered_with_another_resource_may_have_been_done(
+    serve: Serve, kept: dict[str, Any]
+) -> None:
+    with pytest.raises(Uncertain) as caught:
+        serve(fhir({"resourceType": "Patient", **kept})).update("Patient/1", PATIENT)
+    assert caught.value.code == "fhir.not-fhir"
+
+
 def test_50_mebibytes_are_not_read(serve: Serve) -> None:
     bomb = gzip.compress(b'{"resourceType": "Patient", "x": "' + b"0" * (50 * 2**20) + b'"}')
     with pytest.raises(Refused) as caught:
