@@ -20,7 +20,6 @@ from mappings.finding import (
 )
 
 DECISION_NEEDED = "report.decision-needed"
-_MAY_BE_OUT = ("sending", "delivered", "stale")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,7 @@ class Decisions:
 
         Refused `report.not-out`, `report.person-unfit`, `report.changed-meanwhile`.
         """
-        out = [delivery for delivery in self.store.deliveries(job.id) if is_out(delivery)]
+        out = [delivery for delivery in self.store.deliveries(job.id) if delivery.is_out]
         digest = self.store.latest_artifact(job.id, Stage.REPORT) or ""
         known = [d for delivery in out for d in delivery.contents[-1:]]
         if not out or not (digest or known):
@@ -99,11 +98,6 @@ class Decisions:
 
     def _editions(self, job: str, beside: tuple[Report, ...]) -> tuple[Edition, ...]:
         return editions_of((*reports_out(self.store, self.artifacts, job), *beside))
-
-
-def is_out(delivery: Delivery) -> bool:
-    """Whether a report of the job is at this destination, or may be."""
-    return bool(delivery.contents) or delivery.status in _MAY_BE_OUT
 
 
 def reports_out(store: JobStore, artifacts: ArtifactStore, job: str) -> tuple[Report, ...]:

@@ -25,7 +25,12 @@ T = TypeVar("T")
 
 
 class BridgeError(Exception):
-    """The root. `where` names a field, a peer or a step; neither it nor `explanation` carries a patient's value."""
+    """The root. `where` names a field, a peer or a step; neither it nor `explanation` carries a patient's value.
+
+    `may_be_done`: whether the peer may have done what we asked, or a part of it, all the same.
+    """
+
+    may_be_done = False
 
     def __init__(self, code: str, where: str = "", explanation: str = "") -> None:
         super().__init__(f"{code} at {where}: {explanation}" if where else f"{code}: {explanation}")
@@ -48,6 +53,8 @@ class Unavailable(BridgeError):
 
 class Uncertain(BridgeError):
     """The peer may have done what we asked: look first, then try again."""
+
+    may_be_done = True
 
 
 class StaleClaim(BridgeError):

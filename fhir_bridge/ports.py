@@ -154,6 +154,9 @@ class JobQueue(Protocol):
         """
 
 
+OUT = ("sending", "delivered", "stale")  # with these a report is at the destination, or may be, whatever its contents
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One destination of one job's report. `contents`: digests of the reports that are there, or may be, the latest last.
@@ -170,6 +173,11 @@ class Delivery:
     reference: str = ""
     updated: datetime | None = None
     contents: tuple[str, ...] = ()
+
+    @property
+    def is_out(self) -> bool:
+        """Whether a report of the job is there, or may be: an older one, where a later one was refused."""
+        return bool(self.contents) or self.status in OUT
 
 
 def with_content(contents: tuple[str, ...], content: str) -> tuple[str, ...]:
@@ -207,7 +215,9 @@ class Notification:
     status: str
     attempts: int = 0
     reason: str = ""
-    received: datetime | None = None  # given to `Ledger.add_changes`: when it changed, by our clock; None where nobody knows
+    received: datetime | None = (
+        None  # given to `Ledger.add_changes`: when it changed, by our clock; None where nobody knows
+    )
 
 
 @dataclass(frozen=True, slots=True)

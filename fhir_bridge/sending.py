@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from fhir_bridge.decisions import as_it_went, is_out
+from fhir_bridge.decisions import as_it_went
 from fhir_bridge.errors import BridgeError, Refused, Unavailable, Uncertain
 from fhir_bridge.job import Stage
 from fhir_bridge.ports import ArtifactStore, Claim, Delivery, JobStore, ReportDelivery
@@ -22,7 +22,7 @@ def send(
     """Unless it is there. The error that kept it away, if one did: those of `ReportDelivery`."""
     was = before.status if before else ""
     if finished.is_retracted:
-        if before is None or not is_out(before):
+        if before is None or not before.is_out:
             return None  # it never got there
         finished = as_it_went(finished, before, artifacts)
     if (
@@ -41,7 +41,7 @@ def send(
             # a person took over the report that is there: what a merge makes of it is the hospital's affair
             store.end_delivery(claim, replace(delivery, status="delivered", reason=SIGNED, contents=had))
             return None
-        contents = delivery.contents if isinstance(error, Uncertain) or content in had else had
+        contents = delivery.contents if error.may_be_done or content in had else had
         store.end_delivery(
             claim, replace(delivery, status=_after_failure(error, was), reason=error.code, contents=contents)
         )
@@ -58,4 +58,4 @@ def _after_failure(error: BridgeError, was: str) -> str:
     """What may be there stays `sending`, this attempt's or one before: the order cannot be cancelled as if nothing had gone out."""
     if isinstance(error, Refused):
         return "refused"
-    return "sending" if isinstance(error, Uncertain) or was in ("sending", "stale") else "pending"
+    return "sending" if error.may_be_done or was in ("sending", "stale") else "pending"

@@ -7,8 +7,8 @@ from fhir_bridge.adapters.fhir_client import FhirClient
 from fhir_bridge.adapters.fhir_kept import REPORT, RETRACTED, OwnResults, difference, reference_of
 from fhir_bridge.adapters.fhir_plan import Entries, Plan, Planner, sent_report, update_of
 from fhir_bridge.adapters.fhir_transport import Conflict, Timing
-from fhir_bridge.adapters.fhir_writing import AsTransaction, OneByOne, Writer, with_identifier
-from fhir_bridge.errors import Refused, Uncertain
+from fhir_bridge.adapters.fhir_writing import AsTransaction, OneByOne, Writer, once_written, with_identifier
+from fhir_bridge.errors import Refused, Unavailable, Uncertain
 from fhir_bridge.ports import Receipt
 from fhir_bridge.server_traits import ServerTraits
 from fhir_bridge.study import Resource
@@ -58,20 +58,32 @@ class FhirDelivery:
         """Write unless it is there as it should be, or a later edition is. Each attempt is guarded, so that repeating it is harmless."""
         with _refusing():
             wanted = self._planner.wanted(report)
-        attempt = 0
+        attempt, written = 0, False
         while True:
             attempt += 1
-            plan = self._plan(report, wanted)
+            with once_written(written):
+                plan = self._plan(report, wanted)
             try:
-                return self._carry_out(report, wanted, plan)
-            except Conflict:
+                with once_written(written):
+                    return self._carry_out(report, wanted, plan)
+            except Conflict as conflict:
+                written = conflict.may_be_done
                 if attempt == MAX_ATTEMPTS:
-                    self._require_single(plan)
+                    with once_written(written):
+                        self._require_single(plan)
                     raise
                 self._timing.sleep(self._timing.random() * _FIRST_WAIT_SECONDS * 2**attempt)
             except Uncertain:
-                if attempt == MAX_ATTEMPTS or not self._plan(report, wanted).settled:
+                written = True
+                if attempt == MAX_ATTEMPTS or not self._is_settled(report, wanted):
                     raise
+
+    def _is_settled(self, report: Report, wanted: Entries) -> bool:
+        """Whether it is there after all; where that cannot be seen now, the doubt stays."""
+        try:
+            return bool(self._plan(report, wanted).settled)
+        except (Refused, Unavailable):
+            return False
 
     def _plan(self, report: Report, wanted: Entries) -> Plan:
         return self._planner.plan(report, wanted, lambda about: self._task(report, about))
@@ -85,10 +97,12 @@ class FhirDelivery:
             self._writer.write(plan)
         if plan.settled and plan.before is not None:
             return Receipt(reference_of(plan.before), plan.settled)
-        kept = self._own.report(report.job)
-        differing = "identifier" if kept is None else self._difference(report, wanted, plan, kept)
-        if kept is None or differing:
-            raise Refused("fhir.not-kept", f"{REPORT}.{differing}", "the server accepted the report, but keeps another")
+        with once_written():
+            kept = self._own.report(report.job)
+            differing = "identifier" if kept is None else self._difference(report, wanted, plan, kept)
+            if kept is None or differing:
+                words = "the server accepted the report, but keeps another"
+                raise Refused("fhir.not-kept", f"{REPORT}.{differing}", words)
         return Receipt(reference_of(kept), "created" if plan.before is None else "updated")
 
     def _difference(self, report: Report, wanted: Entries, plan: Plan, kept: Resource) -> str:

@@ -1,13 +1,14 @@
 """How a plan gets to a FHIR server: as one transaction (R4 §3.1.0.11), or one resource after the other where it takes none."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from fhir_bridge.adapters.fhir_client import FhirClient, token
 from fhir_bridge.adapters.fhir_kept import REPORT, RESULT, difference, identifiers_of, is_same_result, reference_of
 from fhir_bridge.adapters.fhir_plan import Plan, linked
 from fhir_bridge.adapters.fhir_transport import Conflict
-from fhir_bridge.errors import Refused, Unavailable
+from fhir_bridge.errors import BridgeError, Refused, Unavailable
 from fhir_bridge.server_traits import ServerTraits
 from fhir_bridge.study import Resource
 
@@ -31,10 +32,11 @@ class AsTransaction:
                 require_unchanged(self._client, entry)
         bundle = {"resourceType": "Bundle", "type": "transaction", "entry": list(plan.entries)}
         statuses = _statuses(self._client.transaction(bundle))
-        if len(statuses) != len(plan.entries) or not all(status.startswith("2") for status in statuses):
-            raise Refused("fhir.not-kept", "Bundle.entry", "the server answered other entries than it was sent")
-        if any(_came_second(entry, status) for entry, status in zip(plan.entries, statuses, strict=True)):
-            raise Conflict("fhir.conflict", f"POST {REPORT}", "another delivery made the report first")
+        with once_written():
+            if len(statuses) != len(plan.entries) or not all(status.startswith("2") for status in statuses):
+                raise Refused("fhir.not-kept", "Bundle.entry", "the server answered other entries than it was sent")
+            if any(_came_second(entry, status) for entry, status in zip(plan.entries, statuses, strict=True)):
+                raise Conflict("fhir.conflict", f"POST {REPORT}", "another delivery made the report first")
 
 
 class OneByOne:
@@ -46,9 +48,13 @@ class OneByOne:
 
     def write(self, plan: Plan) -> None:
         links = {url: {"reference": reference} for url, reference in plan.links.items()}
+        written = False
         for entry in in_order(plan.entries):
             resource = linked(entry["resource"], links)
-            kept = self._create(entry, resource) if entry["request"]["method"] == "POST" else self._put(entry, resource)
+            write = self._create if entry["request"]["method"] == "POST" else self._put
+            with once_written(written):
+                kept = write(entry, resource)
+            written = written or resource["resourceType"] in (REPORT, RESULT)
             if "fullUrl" in entry:
                 links[entry["fullUrl"]] = {"reference": reference_of(kept)}
 
@@ -58,9 +64,11 @@ class OneByOne:
         found = self._of_identity(resource)
         if found is None:
             made = _body_of(lambda: self._client.create_unless(resource, entry["request"]["ifNoneExist"]))
-            found = made if made and self._traits.conditional_create else self._of_identity(resource)
-            if found is None:
-                raise Refused("fhir.not-kept", f"{kind}.identifier", "what the server accepted cannot be found there")
+            with once_written(kind in (REPORT, RESULT)):
+                found = made if made and self._traits.conditional_create else self._of_identity(resource)
+                if found is None:
+                    words = "what the server accepted cannot be found there"
+                    raise Refused("fhir.not-kept", f"{kind}.identifier", words)
             second = bool(_changed(resource, found))
         else:
             second = kind in (REPORT, RESULT)
@@ -78,9 +86,10 @@ class OneByOne:
         if not self._traits.version_guard:
             require_unchanged(self._client, entry)
         _body_of(lambda: self._client.update(reference, resource, if_match=guard))
-        kept = self._client.read(reference)
-        if where := _changed(resource, kept):
-            raise Refused("fhir.not-kept", where, "the server accepted it, but keeps another")
+        with once_written(resource["resourceType"] in (REPORT, RESULT)):
+            kept = self._client.read(reference)
+            if where := _changed(resource, kept):
+                raise Refused("fhir.not-kept", where, "the server accepted it, but keeps another")
         return kept
 
     def _of_identity(self, resource: Resource) -> Resource | None:
@@ -90,6 +99,16 @@ class OneByOne:
                 "fhir.report-doubled", resource["resourceType"], "the server has it twice; a person must choose"
             )
         return found[0] if found else None
+
+
+@contextmanager
+def once_written(written: bool = True) -> Iterator[None]:
+    """An error in here keeps away nothing of what was written before: it says so."""
+    try:
+        yield
+    except BridgeError as error:
+        error.may_be_done |= written
+        raise
 
 
 def in_order(entries: Iterable[Resource]) -> list[Resource]:

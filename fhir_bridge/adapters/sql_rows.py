@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, or_, select
 
 from fhir_bridge import encoding
 from fhir_bridge.adapters import sql_tables as t
 from fhir_bridge.feed import Feed
 from fhir_bridge.job import Job, Stage, Status
 from fhir_bridge.journal import Effect, Reply, trace_from_text
-from fhir_bridge.ports import Delivery, Notification, PatientAlias
+from fhir_bridge.ports import OUT, Delivery, Notification, PatientAlias
 from hl7_listener.acknowledgement import OrderAnswer, Outcome
 from mappings.order import EventTime, Identifier, Order, PatientIdentity, Priority
 
@@ -123,7 +123,8 @@ def add_history(
 def is_out(connection: Connection, job: str) -> bool:
     """A result of the job is at a destination, or may be: a cancel comes too late."""
     d = t.delivery.c
-    query = select(d.job).where(d.job == job, d.status.in_(("sending", "delivered", "stale"))).limit(1)
+    there = or_(d.status.in_(OUT), d.contents != "")
+    query = select(d.job).where(d.job == job, there).limit(1)
     return connection.execute(query).first() is not None
 
 

@@ -349,3 +349,28 @@ def play(bridge: BridgeInMemory, job: str, act: str, expected: str) -> str:
         # the report is made anew: after a retraction it goes out, and a signature that did not get there yet is asked for again
         return "preliminary" if expected == "entered-in-error" else statuses(bridge, job)[-1]
     return expected
+
+
+def test_what_a_server_keeps_otherwise_than_sent_can_be_taken_back_and_not_be_cancelled(bridge: BridgeInMemory) -> None:
+    """It refused, or keeps another: the result stands there all the same."""
+    bridge.destination.outage = Refused("fhir.not-kept", "DiagnosticReport.subject")
+    bridge.destination.outage.may_be_done = True
+    job = bridge.order()
+    bridge.run_until_quiet()
+    held, cancelled = bridge.job(job).status, bridge.happen(job, Event.CANCEL)
+    bridge.destination.outage = None
+    retract(bridge, job)
+    run(bridge)
+    assert (held, cancelled, statuses(bridge, job)) == (Status.HELD, False, ["entered-in-error"])
+
+
+def test_an_edition_that_was_refused_does_not_hide_the_one_that_stands_there(bridge: BridgeInMemory) -> None:
+    job = done(bridge)
+    bridge.destination.outage = Refused("test.refused", "peer")
+    bridge.happen(job, Event.PATIENT, Stage.REPORT)
+    run(bridge)
+    cancelled = bridge.happen(job, Event.CANCEL)
+    bridge.destination.outage = None
+    retract(bridge, job)
+    run(bridge)
+    assert (cancelled, statuses(bridge, job)) == (False, ["preliminary", "entered-in-error"])

@@ -60,7 +60,7 @@ class State:
 
     def is_out(self, job: str) -> bool:
         """A result of the job is at a destination, or may be."""
-        return any(d.job == job and d.status in ("sending", "delivered", "stale") for d in self.deliveries.values())
+        return any(d.job == job and d.is_out for d in self.deliveries.values())
 
     def require(self, claim: Claim) -> Job:
         """The claimed job, if it still is this claim's. Raises StaleClaim."""

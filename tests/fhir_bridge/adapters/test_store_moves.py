@@ -44,6 +44,18 @@ def test_a_cancel_comes_too_late_once_a_result_is_on_its_way(house: House) -> No
     assert (house.happen(job, Event.CANCEL), house.status(job)) == (False, Status.RUNNING)
 
 
+@pytest.mark.parametrize("status", ["refused", "skipped", "pending"])
+def test_a_cancel_comes_too_late_where_an_edition_stands_that_a_later_one_did_not_take_the_place_of(
+    house: House, status: str
+) -> None:
+    job = house.take(an_order())
+    claim = house.claim()
+    delivery = house.store.begin_delivery(claim, "fhir", "first")
+    house.store.end_delivery(claim, replace(delivery, status=status))
+    house.queue.record(claim, Move(Event.HOLD, Stage.DELIVER))
+    assert (house.happen(job, Event.CANCEL), house.status(job)) == (False, Status.HELD)
+
+
 @pytest.mark.parametrize(
     ("event", "status", "after"),
     [
