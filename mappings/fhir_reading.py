@@ -12,6 +12,8 @@ from mappings.trace import Trace
 
 Resource = dict[str, Any]
 
+_LONGEST_NUMBER = 18  # digits that a version may have: the store keeps 64 bits
+
 
 def text_of(resource: Resource, element: str) -> str:
     """A primitive of JSON type string, without blanks at its ends."""
@@ -50,12 +52,15 @@ def require_subject(resource: Resource, element: str, patient: str, where: str) 
 
 
 def version_of(resource: Resource, kind: str) -> EventTime | None:
-    """`meta.lastUpdated`, by the server's clock; None where it does not say."""
+    """`meta.lastUpdated`, by the server's clock, with `versionId` where it is a number; None where it does not say."""
+    meta = object_of(resource.get("meta"))
     try:
-        at = datetime.fromisoformat(text_of(object_of(resource.get("meta")), "lastUpdated"))
+        at = datetime.fromisoformat(text_of(meta, "lastUpdated"))
     except ValueError:
         return None
-    return EventTime(at, f"{kind}.meta.lastUpdated") if at.tzinfo else None
+    version = text_of(meta, "versionId")
+    is_number = version.isascii() and version.isdigit() and len(version) <= _LONGEST_NUMBER
+    return EventTime(at, f"{kind}.meta.lastUpdated", int(version) if is_number else 0) if at.tzinfo else None
 
 
 def identifiers_of(elements: Iterable[Resource]) -> list[Identifier]:

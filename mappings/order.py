@@ -69,15 +69,24 @@ class PatientIdentity:
 class EventTime:
     """When something happened to an order or a patient, and by whose clock: the sender's, of an order with the field (`ORC-9`, `MSH-7`).
 
-    Only times of one clock compare.
+    Only times of one clock compare. `version` is the number of a version of a resource (`meta.versionId`); 0 where there is none, or it
+    is no number.
     """
 
     at: datetime
     clock: str
+    version: int = 0
 
     def is_before(self, other: "EventTime | None") -> bool:
-        """Surely earlier; False where the two cannot be compared."""
-        return other is not None and self.clock == other.clock and self.at < other.at
+        """Surely earlier; False where the two cannot be compared.
+
+        Versions of one resource decide within one moment, and against a clock that was set back: a higher one is never earlier.
+        """
+        if other is None or self.clock != other.clock:
+            return False
+        if not self.version or not other.version:
+            return self.at < other.at
+        return self.version <= other.version and (self.at, self.version) < (other.at, other.version)
 
     def among(self, others: "tuple[EventTime, ...]") -> "tuple[EventTime, ...]":
         """The others with this one as the last of its clock."""
@@ -111,7 +120,7 @@ class Order:
     """One imaging order (FHIR ServiceRequest; HL7 v2 ORC + OBR + IPC/ZDS).
 
     Two orders do not differ by what their messages wanted: `control_code`, `event`, `moved`, `related`, `standings`. `part` tells apart
-    orders under one number. In an order that we hold, `event` is the time of the last new order or change that counted, `moved` those
+    orders under one number. In an order that we hold, `control` is NEW once HL7 v2 placed it, `event` is the time of the last new order or change that counted, `moved` those
     of the last cancel, hold or release by each clock, `standings` the last word of each side.
     """
 
