@@ -5,28 +5,32 @@ What counts is the state on the server, not the event: whatever was told of a re
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
 from fhir_bridge import log
 from fhir_bridge.errors import Attempt, Classified, Disposition, Refused, Unavailable, attempt
 from fhir_bridge.intake import IntakePolicy
+from fhir_bridge.one_look import OneLook, OrderSource
 from fhir_bridge.order_intake import (
+    CONFLICT,
+    DELETED,
     accept_order,
     orders_of_study,
-    request_deleted,
+    request_ended,
     task_deleted,
     tell_of_study,
 )
-from fhir_bridge.ports import ClinicalRecord, Clock, JobStore, Ledger, Notification
+from fhir_bridge.ports import Clock, JobStore, Ledger, Notification
+from fhir_bridge.rendezvous.merged_patient import survivor_of
 from fhir_bridge.study import Resource
-from mappings.fhir_imaging_study import StudyFacts, is_news, requests_of, study_facts
+from mappings.fhir_imaging_study import StudyFacts, is_news, requests_of, shares_a_number, study_facts
 from mappings.fhir_observations import is_ours
-from mappings.fhir_order import is_wanted, order_from, patient_from
-from mappings.fhir_reading import identifiers_of, object_of, objects_of, pointed_to, reference_to, text_of
+from mappings.fhir_order import is_wanted, order_from, patient_from, standing_of
+from mappings.fhir_reading import object_of, pointed_to, reference_to, text_of
 from mappings.fhir_task import request_of, with_task
-from mappings.order import Order, OrderKey, PatientIdentity
+from mappings.order import Order, OrderControl, OrderKey, PatientIdentity, Standing
 from mappings.trace import Trace
 
 AT_ONCE = 64  # rows that one look at the store takes
@@ -60,7 +64,12 @@ class _Told:
     def is_late(self) -> bool:
         """Found gone: told to be deleted, or looked for often enough. A server that has just started, or is amid a transaction, does not
         find what it told us of."""
-        return self.attempts >= NOT_FOUND_ATTEMPTS or any(row.method == "DELETE" for row in self.rows)
+        return self.was_missed or any(row.method == "DELETE" for row in self.rows)
+
+    @property
+    def was_missed(self) -> bool:
+        """It was looked for often enough, the last time in vain: tries in an outage say nothing of what is there."""
+        return any(row.attempts >= NOT_FOUND_ATTEMPTS and row.reason == NOT_FOUND for row in self.rows)
 
     def is_ahead_of(self, resource: Resource) -> bool:
         """Told a later version than this one, by number. Not for ever: a server that was restored from a backup counts on from there."""
@@ -87,7 +96,7 @@ class Inbox:
     """Works off the stored notifications, oldest first, one resource after the other."""
 
     store: JobStore
-    record: ClinicalRecord
+    record: OrderSource
     policy: IntakePolicy
     clock: Clock
 
@@ -98,7 +107,8 @@ class Inbox:
         if not waiting:
             return 0
         with ThreadPoolExecutor(min(READERS, len(waiting)), thread_name_prefix="inbox") as pool:
-            read = list(pool.map(lambda told: attempt(lambda: self._read(told)), waiting))
+            look = replace(self, record=OneLook(self.record))
+            read = list(pool.map(lambda told: attempt(lambda: look._read(told)), waiting))
         with self.store.transaction() as ledger:
             for told, tried in zip(waiting, read, strict=True):
                 self._settle(ledger, told, tried)
@@ -139,6 +149,9 @@ class Inbox:
     def _by_request(self, request: Resource, task: Resource | None = None) -> Effect:
         if not self._concerns_us(request):
             return _nothing(NO_ORDER)
+        said = standing_of(request)
+        if task is None and said.word is OrderControl.CANCEL and self._is_of_ours(said.source):
+            return partial(_request_ended, said)
         order = self._order(request)
         return partial(_accept, with_task(order, task) if task else order)
 
@@ -155,12 +168,16 @@ class Inbox:
         if is_ours(study) or not is_news(study):
             return _nothing(NO_ORDER)
         patient = self._patient(study, "ImagingStudy")
-        identity = patient_from(patient, self.policy.senders.default.mapping.authorities, Trace())
+        survivor = survivor_of(patient, self.record.read)
+        authorities = self.policy.senders.default.mapping.authorities
+        identities = [patient_from(each, authorities, Trace()) for each in (patient, survivor)]
         named = self._named(study, told)
         found = () if named else self._found(study)
-        by_number = named or tuple(request for request in found if _shares_a_number(request, study))
-        orders = [(self._order(request, patient), _facts(study, identity, request)) for request in by_number or found]
-        return partial(_study, orders, identity, _facts(study, identity), bool(by_number))
+        by_number = named or tuple(request for request in found if shares_a_number(request, study))
+        orders = [
+            (self._order(request, survivor), _facts(study, identities[0], request)) for request in by_number or found
+        ]
+        return partial(_study, orders, identities, _facts(study, identities[0]), bool(by_number), bool(named))
 
     def _named(self, study: Resource, told: _Told) -> tuple[Resource, ...]:
         """The ServiceRequests that the study points to, of those that are imaging orders."""
@@ -173,9 +190,11 @@ class Inbox:
         return tuple(request for request in found if self._concerns_us(request))
 
     def _order(self, request: Resource, patient: Resource | None = None) -> Order:
-        """Of a patient that is read already, if one is given: another subject is refused."""
-        patient = patient or self._patient(request, "ServiceRequest")
-        return order_from(request, patient, self.policy.senders.default.mapping.authorities)
+        """Of that patient, if one is given, or of one who was merged into him: another subject is refused."""
+        subject = self._patient(request, "ServiceRequest")
+        if patient and survivor_of(subject, self.record.read) != patient:
+            raise Refused("order.subject-mismatch", "ServiceRequest.subject", "the order is about another patient")
+        return order_from(request, subject, self.policy.senders.default.mapping.authorities)
 
     def _patient(self, resource: Resource, kind: str) -> Resource:
         subject = pointed_to(resource.get("subject"))
@@ -193,10 +212,16 @@ class Inbox:
         with self.store.transaction() as ledger:
             return bool(ledger.orders_by_keys([OrderKey(kind, "", reference)]))
 
+    def _is_of_ours(self, request: str) -> bool:
+        """One of our orders is this ServiceRequest."""
+        with self.store.transaction() as ledger:
+            known = ledger.orders_by_keys([OrderKey("service-request", "", request)])
+        return any(k.order.service_request == request for k in known)
+
     def _put_off_or_quarantine(self, ledger: Ledger, told: _Told, error: Classified) -> None:
         log.event("notification.not-settled", notification=told.rows[0].id, code=error.code, where=error.where,
                   error_id=error.error_id, frames=error.frames)  # fmt: skip
-        early = error.code == NOT_FOUND and told.attempts < NOT_FOUND_ATTEMPTS
+        early = error.code == NOT_FOUND and not told.was_missed
         if error.disposition is Disposition.UNAVAILABLE or early:
             wait = max(RETRY_SECONDS[min(told.attempts, len(RETRY_SECONDS) - 1)], error.retry_after or 0)
             told.put_off(ledger, error.code, self.clock.now() + timedelta(seconds=wait))
@@ -234,8 +259,12 @@ def _accept(order: Order, ledger: Ledger) -> str:
 
 
 def _request_gone(reference: str, ledger: Ledger) -> str:
-    known = ledger.orders_by_keys([OrderKey("service-request", "", reference)])
-    warnings = [request_deleted(ledger, k)[1] for k in known if k.order.service_request == reference]
+    return _request_ended(Standing(reference, OrderControl.CANCEL, status=DELETED), ledger)
+
+
+def _request_ended(said: Standing, ledger: Ledger) -> str:
+    known = ledger.orders_by_keys([OrderKey("service-request", "", said.source)])
+    warnings = [request_ended(ledger, k, said)[1] for k in known if k.order.service_request == said.source]
     return next(filter(None, warnings), "") if warnings else GONE
 
 
@@ -247,19 +276,24 @@ def _task_gone(reference: str, ledger: Ledger) -> str:
 
 def _study(
     orders: Sequence[tuple[Order, StudyFacts]],
-    patient: PatientIdentity,
+    patients: Sequence[PatientIdentity],
     facts: StudyFacts,
     is_certain: bool,
+    is_named: bool,
     ledger: Ledger,
 ) -> str:
     """The study is of the orders that it names, or whose number it has; else of the only one that it fits: nothing is guessed."""
-    held = orders_of_study(ledger, patient, facts)
+    held = orders_of_study(ledger, patients, facts)
+    if is_named:
+        held = tuple(known for known in held if not known.order.service_request)  # else it would name that one, too
     if not is_certain and not held and len(orders) > 1:
         log.event("notification.study-ambiguous", code=AMBIGUOUS, count=len(orders))
         return AMBIGUOUS
     warnings, told = [], set()
     for order, own in orders if is_certain or not held else ():
         warnings.append(_accept(order, ledger))
+        if warnings[-1] == CONFLICT:
+            continue  # we hold it for another patient than the study's
         for known in ledger.orders_by_keys([OrderKey("service-request", "", order.service_request)]):
             tell_of_study(ledger, known, own)
             told.add(known.job.id)
@@ -267,16 +301,8 @@ def _study(
         if known.job.id not in told:
             tell_of_study(ledger, known, facts)
             told.add(known.job.id)
-    return next((w for w in warnings if w and w != NO_ORDER), "") if told else NO_ORDER
+    return next((w for w in warnings if w and w != NO_ORDER), "" if told else NO_ORDER)
 
 
 def _facts(study: Resource, patient: PatientIdentity, request: Resource | None = None) -> StudyFacts:
     return study_facts(study, patient.reference, reference_to(request, "ServiceRequest") if request else "")
-
-
-def _shares_a_number(request: Resource, study: Resource) -> bool:
-    """It was found by the study's accession number, or by the identifier that the study is based on; not by what it is of."""
-    based_on = [reference.get("identifier") for reference in objects_of(study, "basedOn")]
-    theirs = identifiers_of([*objects_of(study, "identifier"), *(i for i in based_on if isinstance(i, dict))])
-    own = {identifier.value for identifier in identifiers_of(objects_of(request, "identifier"))}
-    return any(identifier.value in own for identifier in theirs)

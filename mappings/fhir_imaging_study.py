@@ -92,3 +92,15 @@ def is_of_another_study(order: Order, facts: StudyFacts) -> bool:
     known = order.study_instance_uid
     planned = order.came_from("study_instance_uid", "ServiceRequest")
     return bool(known and facts.study_instance_uid) and not planned and known != facts.study_instance_uid
+
+
+def shares_a_number(request: Resource, study: Resource) -> bool:
+    """It was found by the study's accession number, or by the identifier that the study is based on; not by what it is of."""
+    based_on = [reference.get("identifier") for reference in objects_of(study, "basedOn")]
+    numbers = [number for number in identifiers_of(objects_of(study, "identifier")) if number.type == "ACSN"]
+    theirs = [*numbers, *identifiers_of(object_of(identifier) for identifier in based_on)]
+    return any(_is_one(own, their) for own in identifiers_of(objects_of(request, "identifier")) for their in theirs)
+
+
+def _is_one(left: Identifier, right: Identifier) -> bool:
+    return left.value == right.value and (not left.system or not right.system or left.system == right.system)

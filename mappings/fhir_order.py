@@ -43,11 +43,7 @@ def order_from(service_request: Resource, patient: Resource, authorities: Author
     reference = reference_to(service_request, "ServiceRequest")
     require_subject(service_request, "subject", reference_to(patient, "Patient"), "ServiceRequest.subject")
     control = _control(service_request, trace)
-    version = version_of(service_request, "ServiceRequest")
-    status = text_of(service_request, "status")
-    standing = Standing(reference, control, version, status)
-    if service_request.get("doNotPerform") is True:
-        standing = Standing(reference, OrderControl.CANCEL, version, DO_NOT_PERFORM)
+    standing = standing_of(service_request)
     placer, filler, accession = _numbers(service_request, trace)
     order = Order(
         control=control,
@@ -62,8 +58,8 @@ def order_from(service_request: Resource, patient: Resource, authorities: Author
         reason=_reason(service_request, trace),
         requested_at=_requested_at(service_request, trace),
         service_request=reference,
-        control_code=status,
-        event=version,
+        control_code=standing.status,
+        event=standing.as_of,
         related=_replaced(service_request, trace),
         standings=(standing,),
         trace=trace.lines(),
@@ -71,6 +67,15 @@ def order_from(service_request: Resource, patient: Resource, authorities: Author
     if control is not OrderControl.NONE and not order.patient.identifiers:
         raise MappingRefused("order.patient-identifier-missing", "Patient.identifier", "an order needs one")
     return order
+
+
+def standing_of(service_request: Resource) -> Standing:
+    """What it says of its order. Raises MappingRefused `order.id-missing`, `order.status-unknown`."""
+    reference, version = reference_to(service_request, "ServiceRequest"), version_of(service_request, "ServiceRequest")
+    control = _control(service_request, Trace())
+    if service_request.get("doNotPerform") is True:
+        return Standing(reference, OrderControl.CANCEL, version, DO_NOT_PERFORM)
+    return Standing(reference, control, version, text_of(service_request, "status"))
 
 
 def is_wanted(service_request: Resource, categories: frozenset[str], codes: frozenset[str]) -> bool:

@@ -5,13 +5,13 @@ from datetime import date
 
 from fhir_bridge.adapters.fhir_client import literal
 from fhir_bridge.errors import Refused
+from fhir_bridge.rendezvous.merged_patient import survivor_of
 from fhir_bridge.study import Resource
 from mappings.order import Identifier, Order, PatientIdentity
 
 Search = Callable[[Identifier], Iterable[Resource]]
 Read = Callable[[str], Resource]
 
-MAX_MERGES = 5  # of one patient into another, and that one into a third
 _SEXES = ("male", "female", "other")
 
 
@@ -38,7 +38,8 @@ def patient_of(identity: PatientIdentity, search: Search, read: Read) -> Resourc
     """The one Patient that is meant.
 
     By the reference of the FHIR door, else by identifiers whose system is known, else by value alone if birth date and sex prove it. A
-    reference beside identifiers is proven by them: the order may have come by two doors. A merged Patient leads to its survivor; a server
+    reference beside identifiers is proven by them: the order may have come by two doors. Nobody has another number than the order in one
+    of its systems. A merged Patient leads to its survivor; a server
     that has not heard of the merge yet knows the patient by a former number. Of several Patients the one in use counts.
     Raises Refused `patient.not-found`, `patient.ambiguous`, `patient.mismatch`, `patient.inactive`.
     """
@@ -50,8 +51,8 @@ def patient_of(identity: PatientIdentity, search: Search, read: Read) -> Resourc
     else:
         candidates = _bearing(wanted, search)
         if not candidates and identity.former:
-            former, proof_needed = _numbers(identity.former)
-            candidates = _bearing(former, search)
+            wanted, proof_needed = _numbers(identity.former)
+            candidates = _bearing(wanted, search)
     survivors = {survivor["id"]: survivor for survivor in (survivor_of(patient, read) for patient in candidates)}
     if len(survivors) > 1:
         survivors = {
@@ -62,7 +63,7 @@ def patient_of(identity: PatientIdentity, search: Search, read: Read) -> Resourc
     if len(survivors) > 1:
         raise Refused("patient.ambiguous", "Patient.identifier", f"{len(survivors)} patients have these identifiers")
     (patient,) = survivors.values()
-    if identity.reference and wanted:
+    if wanted:
         _require_numbers(wanted, (*candidates, patient))
     _compare(identity, patient, proof_needed=proof_needed)
     if patient.get("active") is False:
@@ -89,30 +90,6 @@ def _require_numbers(wanted: Sequence[Identifier], patients: Iterable[Resource])
     in_both = {identifier.system for identifier in wanted} & {number.get("system") for number in numbers["identifier"]}
     if not agreed or in_both - agreed:
         raise Refused("patient.mismatch", "Patient.identifier", "the resource has other identifiers than the order")
-
-
-def survivor_of(patient: Resource, read: Read) -> Resource:
-    """Follow `Patient.link` replaced-by to its end (R4 §8.1.3). Raises Refused `patient.ambiguous` where that is nobody, or two."""
-    seen = {reference_to(patient)}
-    while successor := _successor(patient):
-        if successor in seen:
-            raise Refused("patient.ambiguous", "Patient.link", "the merges of the patient go round in a circle")
-        if len(seen) > MAX_MERGES:
-            raise Refused("patient.ambiguous", "Patient.link", f"the patient was merged more than {MAX_MERGES} times")
-        seen.add(successor)
-        patient = read(successor)
-        if patient["resourceType"] != "Patient":
-            raise Refused("patient.ambiguous", "Patient.link", "the patient was replaced by what is no Patient")
-    return patient
-
-
-def _successor(patient: Resource) -> str:
-    """`Type/id`; empty where the patient was not replaced."""
-    links = [link for link in patient.get("link", ()) if link.get("type") == "replaced-by"]
-    successors = {literal(str(link.get("other", {}).get("reference", ""))) for link in links}
-    if len(successors) > 1 or "" in successors:
-        raise Refused("patient.ambiguous", "Patient.link", "the patient was replaced by several, or by one unnamed")
-    return successors.pop() if successors else ""
 
 
 def _compare(identity: PatientIdentity, patient: Resource, *, proof_needed: bool) -> None:

@@ -11,9 +11,9 @@ from fhir_bridge.adapters.record_match import (
     is_about,
     reference_to,
     subject_of,
-    survivor_of,
 )
 from fhir_bridge.errors import Refused
+from fhir_bridge.rendezvous.merged_patient import survivor_of
 from fhir_bridge.study import Resource
 from mappings.code_system import DCM, IDENTIFIER_TYPE
 from mappings.code_table import load

@@ -79,7 +79,7 @@ def accept_order(ledger: Ledger, order: Order, source: str, *, keep_unknown: boo
     if any(clashes(k.order, order) for k in known if k not in ours):
         return _conflict(ledger, order, source)
     if order.standings:
-        job = begin(ledger, replace(order, control=OrderControl.NEW))
+        job = begin(ledger, replace(order, control=OrderControl.NONE))
         _link_replaced(ledger, job, order)
         return Taken(job, replaced=_requests(order))
     if order.control is OrderControl.NEW:

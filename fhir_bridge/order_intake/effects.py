@@ -35,8 +35,8 @@ def _new_after_cancel(ledger: Ledger, known: KnownOrder, order: Order) -> Result
     """The cancel that overtook its order counts once. After that a new NW orders anew, unless the FHIR server says that the order is
     revoked there, which a deleted ServiceRequest cannot say."""
     job = known.job.id
-    never_came = known.order.control is not OrderControl.NEW  # until now there were only messages about it
-    if never_came and not _is_placed_after_its_cancel(known, order):
+    never_came = known.order.control is not OrderControl.NEW  # until now HL7 v2 only sent messages about it
+    if never_came and _said_cancel(known.order) and not _is_placed_after_its_cancel(known, order):
         ledger.update_order(job, enriched(known.order, order))
         ledger.happen(job, Event.CANCEL, "order.cancelled-before-it-came")
         return AS_ASKED
@@ -44,8 +44,7 @@ def _new_after_cancel(ledger: Ledger, known: KnownOrder, order: Order) -> Result
         ledger.note(job, "received-again", STALE)
         return True, STALE
     wanted = replace(changed(known.order, order), moved=_with_move(known, order))
-    said = said_by(wanted, HL7V2)
-    if said is None or said.word is OrderControl.CANCEL:
+    if said_by(wanted, HL7V2) is None or _said_cancel(wanted):
         wanted = with_word(wanted, Standing(HL7V2, OrderControl.NEW))
     wanted = _without_deleted_request(wanted)
     ledger.update_order(job, wanted)
@@ -65,7 +64,14 @@ def _as_all_say(ledger: Ledger, job: str, order: Order) -> Result:
 
 def _without_deleted_request(order: Order) -> Order:
     request = said_by(order, order.service_request)
-    return without_word(order, order.service_request) if request and request.status == DELETED else order
+    if request is None or request.status != DELETED:
+        return order
+    return replace(without_word(order, order.service_request), service_request="")
+
+
+def _said_cancel(order: Order) -> bool:
+    said = said_by(order, HL7V2)
+    return said is not None and said.word is OrderControl.CANCEL
 
 
 def _is_placed_after_its_cancel(known: KnownOrder, order: Order) -> bool:
@@ -83,13 +89,18 @@ def _enrich(ledger: Ledger, known: KnownOrder, order: Order) -> None:
 def _change(ledger: Ledger, known: KnownOrder, order: Order, _source: str) -> Result:
     """Data and priority follow at once, and the urgency in the queue. What was computed from other data is computed anew."""
     job = known.job
-    if job.status is Status.CANCELLED:
+    revoked = together(known.order) is OrderControl.CANCEL and not _said_cancel(known.order)  # on the FHIR server
+    if job.status is Status.CANCELLED and not revoked:
         ledger.note(job.id, "change-ignored", f"order.{job.status}")
         return False, ""
     if order.event and order.event.is_before(known.order.event):
         ledger.note(job.id, "change-ignored", STALE)
         return False, STALE
     wanted = changed(known.order, order)
+    if job.status is Status.CANCELLED:
+        ledger.update_order(job.id, wanted)  # it counts if the server orders anew
+        ledger.note(job.id, "change", f"order.{job.status}")
+        return False, ""
     if wanted == known.order:
         ledger.note(job.id, "received-again", "order.same")
         result = AS_ASKED
@@ -134,7 +145,7 @@ def _release(ledger: Ledger, known: KnownOrder, order: Order, _source: str) -> R
     if _is_stale(ledger, known, order):
         return False, STALE
     job = known.job
-    if together(_moved(ledger, known, order, OrderControl.NEW)) is not OrderControl.NEW:
+    if together(without_word(_moved(ledger, known, order, OrderControl.NEW), HL7V2)) is not OrderControl.NEW:
         ledger.note(job.id, "release", "order.on-hold" if job.status is Status.ON_HOLD else f"order.{job.status}")
     elif not ledger.happen(job.id, Event.RESUME, "order.released"):
         ledger.note(job.id, "release", f"order.{job.status}")
@@ -158,8 +169,7 @@ def _moved(ledger: Ledger, known: KnownOrder, order: Order, word: OrderControl) 
 
 def _saying(order: Order, word: OrderControl) -> Order:
     """With HL7 v2's last word; a hold or release of what it cancelled is none."""
-    before = said_by(order, HL7V2)
-    if word is not OrderControl.CANCEL and before is not None and before.word is OrderControl.CANCEL:
+    if word is not OrderControl.CANCEL and _said_cancel(order):
         return order
     return with_word(order, Standing(HL7V2, word))
 

@@ -1,18 +1,18 @@
 """An order of the FHIR server follows the state of its resources there, in whatever order we hear of them, and however often."""
 
+from dataclasses import replace
+
 from fhir_bridge.job import Event, Job, Stage, Status
 from fhir_bridge.order_intake.changing import AS_ASKED, Result, apply_change
 from fhir_bridge.order_intake.standing import (
-    DELETED,
     is_overtaken,
-    said_by,
     together,
     why_cancelled,
     with_word,
     without_word,
 )
 from fhir_bridge.ports import KnownOrder, Ledger
-from fhir_bridge.rendezvous.same_order import enriched, restated
+from fhir_bridge.rendezvous.same_order import enriched, reread, restated
 from mappings.order import Order, OrderControl, Standing
 
 STALE = "order.stale"
@@ -38,18 +38,27 @@ def follow(ledger: Ledger, known: KnownOrder, order: Order) -> Result:
         return True, STALE
     wanted = known.order
     if any(said.source == order.service_request for said in fresh):
-        wanted = restated(known.order, order) if known.job.source == "fhir" else enriched(known.order, order)
+        wanted = _with_content(known, replace(order, control=OrderControl.NONE))
     for said in fresh:
         wanted = with_word(wanted, said)
     return _become(ledger, known, wanted)
 
 
-def request_deleted(ledger: Ledger, known: KnownOrder) -> Result:
-    """The server has the ServiceRequest no more. If it is put again, it orders anew."""
-    request = known.order.service_request
-    before = said_by(known.order, request)
-    gone = Standing(request, OrderControl.CANCEL, before.as_of if before else None, DELETED)
-    return _become(ledger, known, with_word(known.order, gone))
+def _with_content(known: KnownOrder, order: Order) -> Order:
+    if known.job.source != "fhir":
+        return enriched(known.order, order)
+    if order.event is not None and order.event == known.order.event:
+        return reread(known.order, order)
+    return restated(known.order, order)
+
+
+def request_ended(ledger: Ledger, known: KnownOrder, said: Standing) -> Result:
+    """The ServiceRequest says that the order is cancelled: whose it is matters no more. One that the server has no more says so without
+    a version: if it is put again, it orders anew, whichever version that is."""
+    if is_overtaken(known.order, said):
+        ledger.note(known.job.id, "received-again", STALE)
+        return True, STALE
+    return _become(ledger, known, with_word(known.order, said))
 
 
 def task_deleted(ledger: Ledger, known: KnownOrder, task: str) -> Result:

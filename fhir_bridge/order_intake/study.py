@@ -1,7 +1,11 @@
 """The FHIR server has an ImagingStudy: the orders it is of learn where their images are, and those that wait for them wake up."""
 
-from fhir_bridge.job import Event, Stage, Status
+from collections.abc import Sequence
+from dataclasses import replace
+
+from fhir_bridge.job import Event, Status
 from fhir_bridge.order_intake.candidates import candidates
+from fhir_bridge.order_intake.changing import apply_change
 from fhir_bridge.ports import KnownOrder, Ledger
 from fhir_bridge.rendezvous.completeness import NO_IMAGES, STILL_ARRIVING
 from fhir_bridge.rendezvous.same_order import clashes, contradicts, same_patient
@@ -15,17 +19,17 @@ ANOTHER = "study.another"
 COMES_TOO_EARLY = frozenset({NO_IMAGES, STILL_ARRIVING, "study.key-missing"})  # held since no images came in time
 
 
-def orders_of_study(ledger: Ledger, patient: PatientIdentity, facts: StudyFacts) -> tuple[KnownOrder, ...]:
-    """Those that we hold under its accession number or UID, by whichever door they came.
+def orders_of_study(ledger: Ledger, patients: Sequence[PatientIdentity], facts: StudyFacts) -> tuple[KnownOrder, ...]:
+    """Those that we hold under its accession number or UID, by whichever door they came. `patients`: the study's, and who took his place.
 
     Raises MappingRefused `order.subject-mismatch` where only another patient's order has that number.
     """
     probe = Order(
-        OrderControl.COMPLETED, patient, accession=facts.accession, study_instance_uid=facts.study_instance_uid
+        OrderControl.COMPLETED, patients[0], accession=facts.accession, study_instance_uid=facts.study_instance_uid
     )
-    probe = with_survivors(ledger, probe)
-    known = candidates(ledger, probe)
-    ours = [k for k in known if same_patient(k.order.patient, probe.patient)]
+    probes = [with_survivors(ledger, replace(probe, patient=each)) for each in patients]
+    known = {k.job.id: k for probe in probes for k in candidates(ledger, probe)}.values()
+    ours = [k for k in known if any(same_patient(k.order.patient, probe.patient) for probe in probes)]
     if not ours and any(clashes(k.order, probe) for k in known):
         raise MappingRefused(
             "order.subject-mismatch", "ImagingStudy.subject", "the number is another patient's order's"
@@ -44,7 +48,7 @@ def tell_of_study(ledger: Ledger, known: KnownOrder, facts: StudyFacts) -> None:
         ledger.update_order(job.id, wanted)
     planned = known.order.study_instance_uid
     if planned and planned != wanted.study_instance_uid:
-        ledger.happen(job.id, Event.CHANGE, "order.changed", Stage.CONTEXT)
+        apply_change(ledger, known, wanted)
     elif job.status is Status.HELD and job.reason in COMES_TOO_EARLY:
         ledger.happen(job.id, Event.REPLAY, AVAILABLE)
     else:

@@ -104,13 +104,17 @@ def restated(known: Order, arrived: Order) -> Order:
     return replace(
         known,
         **elements,
-        control=OrderControl.NEW,
         patient=_as_read(known.patient, arrived.patient),
         priority=arrived.priority,
         event=arrived.event,
         related=arrived.related,
         trace=(*said, *others),
     )
+
+
+def reread(known: Order, arrived: Order) -> Order:
+    """The same version of a ServiceRequest once more: what HL7 v2 changed since stays; only its Patient may be another version."""
+    return replace(known, patient=_as_read(known.patient, arrived.patient))
 
 
 def changed(known: Order, arrived: Order) -> Order:
