@@ -86,6 +86,20 @@ class PatientContract:
         with refused("patient.ambiguous"):
             hospital.record.find_patient(both)
 
+    @pytest.mark.parametrize(("value", "fits"), [("CANARY-2", True), ("CANARY-3", False)])
+    def test_a_patient_of_the_number_who_has_another_one_of_another_system_is_a_mismatch(
+        self, hospital: Hospital, make: Resources, value: str, fits: bool
+    ) -> None:
+        second = f"{make.system}:second"
+        own = [{"system": make.system, "value": "CANARY-1"}, {"system": second, "value": "CANARY-2"}]
+        hospital.store(make.patient(identifier=own))
+        numbers = (Identifier("CANARY-1", make.system), Identifier(value, second), Identifier("CANARY-9", "urn:other"))
+        if fits:
+            assert hospital.record.find_patient(PatientIdentity(numbers))["id"] == f"{make.mark}-a"
+            return
+        with refused("patient.mismatch"):
+            hospital.record.find_patient(PatientIdentity(numbers))
+
     @pytest.mark.parametrize("known", [{"birth_date": date(2021, 3, 5)}, {"sex": "male"}])
     def test_a_contradiction_is_a_mismatch(self, hospital: Hospital, make: Resources, known: dict[str, Any]) -> None:
         hospital.store(make.patient())
