@@ -51,7 +51,7 @@ class Capabilities:
     operations: Mapping[str, frozenset[str]] = field(default_factory=dict)  # by type, as `everything` of Patient
 
 
-PRESUMED = Capabilities(
+PRESUMED = Capabilities(  # of a server that does not say
     {kind: _OF_ALL | set(names.split()) for kind, names in _R4_SEARCH_PARAMETERS.items()},
     {},
     {},
@@ -61,12 +61,14 @@ PRESUMED = Capabilities(
 
 
 def capabilities_of(statement: Resource) -> Capabilities:
-    """Raises Unavailable `fhir.not-fhir` where it is no CapabilityStatement."""
+    """PRESUMED where it names no resource type. Raises Unavailable `fhir.not-fhir` where it is no CapabilityStatement."""
     try:
         if statement["resourceType"] != "CapabilityStatement":
             raise TypeError
         rests = [rest for rest in statement.get("rest", ()) if rest.get("mode", "server") == "server"]
         resources = [resource for rest in rests for resource in rest.get("resource", ())]
+        if not resources:
+            return PRESUMED
         return Capabilities(
             {one["type"]: frozenset(found["name"] for found in one.get("searchParam", ())) for one in resources},
             {one["type"]: _codes(one) for one in resources},

@@ -61,8 +61,10 @@ def test_what_was_read_stays_in_force_while_it_cannot_be_read_again(
         fhir({"resourceType": "Patient"}),
         fhir({"resourceType": "CapabilityStatement", "rest": [{"resource": [{}]}]}),
         fhir({"resourceType": "CapabilityStatement", "x": "0" * 10_000}),
+        fhir({"resourceType": "CapabilityStatement", "fhirVersion": "4.0.1", "instantiates": ["urn:guide"]}),
+        fhir({"resourceType": "CapabilityStatement", "rest": [{"mode": "server"}]}),
     ],
-    ids=["500", "html", "403", "404", "other type", "malformed", "too large"],
+    ids=["500", "html", "403", "404", "other type", "malformed", "too large", "a guide", "no types"],
 )
 def test_a_server_that_does_not_say_is_presumed_to_know_r4(
     serve: Serve, servers: list[ScriptedServer], answer: Scripted
