@@ -85,7 +85,8 @@ def call_of(subscription: str, method: str, path: str, headers: tuple[str, str],
 
 
 def take(ledger: Ledger, call: HookCall, now: datetime, heard: dict[str, datetime] | None = None) -> bool:
-    """Keep it all, in the ledger's transaction. False where all of it was known: a repetition, whose numbers count nothing.
+    """Keep it all, in the ledger's transaction. False where all of it was known: a repetition, or found by asking; then only numbers
+    ahead of ours count.
 
     `heard`: when each feed was last seen to be heard, for the next calls of the same process: most of them then leave the feed alone.
     """
@@ -98,7 +99,7 @@ def take(ledger: Ledger, call: HookCall, now: datetime, heard: dict[str, datetim
         if not call.changes_feed and _is_recent(heard.get(name), now):
             continue
         known = ledger.feed(name)
-        feed = _after(known, call, now) if is_new else known
+        feed = _after(known, call, now) if is_new or max(call.numbers, default=0) > known.event_number else known
         if feed != known or not _is_recent(known.heard, now):
             feed = replace(feed, heard=now)
             ledger.keep_feed(feed)
@@ -107,7 +108,7 @@ def take(ledger: Ledger, call: HookCall, now: datetime, heard: dict[str, datetim
 
 
 def _is_recent(heard: datetime | None, now: datetime) -> bool:
-    return heard is not None and now - heard < _HEARD_AGAIN
+    return heard is not None and timedelta() <= now - heard < _HEARD_AGAIN
 
 
 def _after(feed: Feed, call: HookCall, now: datetime) -> Feed:
@@ -143,8 +144,10 @@ def _by_path(notice: Notice, method: str, path: str, if_match: str) -> _Judged:
     ]
     if notice.told and not bodies:
         return _Judged(status="quarantined", reason="hook.body-mismatch", asks=True)
-    header = _VERSION.fullmatch(if_match)
-    version = header[1] if header else named.version_id or (bodies[0].version_id if bodies else "")
+    header = (
+        None if bodies else _VERSION.fullmatch(if_match)
+    )  # HAPI's is the version that it tells; RFC 9110 means the one before
+    version = named.version_id or (bodies[0].version_id if bodies else "") or (header[1] if header else "")
     return _Judged((replace(named, version_id=version, is_deleted=method == "DELETE"),))
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from flask import Blueprint, Request, Response, request
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.routing import PathConverter
 
 from fhir_bridge.errors import Unavailable
 from fhir_bridge.hook_intake import HookCall, call_of
@@ -48,8 +49,9 @@ def hooks(
         count(call.outcome)
         return _empty(204)
 
+    blueprint.record_once(lambda state: state.app.url_map.converters.update(anything=_Anything))
     blueprint.add_url_rule(
-        "/<path:hook>", view_func=called, methods=["POST", "PUT", "DELETE"], provide_automatic_options=False,
+        "/<anything:hook>", view_func=called, methods=["POST", "PUT", "DELETE"], provide_automatic_options=False,
         strict_slashes=False, merge_slashes=False,  # else a redirect, which no server follows
     )  # fmt: skip
 
@@ -64,6 +66,12 @@ def hooks(
         return _empty(503)
 
     return blueprint
+
+
+class _Anything(PathConverter):
+    """A path with line breaks, too: nothing that a server calls is answered 404, and sent again twenty times."""
+
+    regex = "(?s:[^/].*?)"
 
 
 def _bearer(call: Request) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from fhir_bridge.adapters.sql_database import SqlDatabase
 from fhir_bridge.adapters.sql_store import SqlStore
 from fhir_bridge.feed import KINDS, Feed
 from fhir_bridge.hook_intake import HookCall, call_of, take
-from fhir_bridge.ports import JobStore
+from fhir_bridge.ports import CATCH_UP, JobStore, Notification
 from tests.support.frozen_clock import START, FrozenClock
 
 JSON = "application/fhir+json"
@@ -248,6 +249,31 @@ def test_what_one_process_heard_within_the_second_is_not_looked_up(desk: Desk) -
 def test_what_we_could_not_use_is_quarantined_and_asked_for(desk: Desk) -> None:
     desk.call(b"MSH|", method="POST")
     assert (desk.kept(), desk.asked()) == ([("/", "", "POST", "quarantined", "hook.unreadable")], {"orders"})
+
+
+def test_the_number_of_an_event_counts_though_its_version_is_known(desk: Desk) -> None:
+    """Asking found the version first."""
+    desk.keep(Feed("orders", event_number=4))
+    with desk.store.transaction() as ledger:
+        ledger.add_changes([Notification(0, CATCH_UP, "PUT", "ServiceRequest", "9", "2", "ready")])
+    desk.call(a_notification("ServiceRequest/9/_history/2", number=5))
+    desk.call(a_notification("ServiceRequest/9/_history/3", number=6))
+    assert (desk.feed().event_number, desk.feed().gaps, desk.asked()) == (6, 0, set())
+
+
+def test_the_version_of_the_body_goes_before_the_header(desk: Desk) -> None:
+    """`If-Match` of an update names the version before it (RFC 9110 13.1.1); HAPI alone sends the one after."""
+    desk.call(ORDER, method="PUT", path="ServiceRequest/9", if_match='W/"1"')
+    assert desk.kept() == [("ServiceRequest/9", "2", "PUT", "ready", "")]
+
+
+def test_a_clock_that_was_put_back_is_no_second_in_which_a_feed_was_heard(desk: Desk) -> None:
+    heard: dict[str, datetime] = {}
+    for seconds in (0, -7200):
+        at = desk.clock.advance(seconds)
+        with desk.store.transaction() as ledger:
+            take(ledger, call_of("orders", "PUT", "ServiceRequest/9", (JSON, ""), b""), at, heard)
+    assert desk.feed().heard == START - timedelta(seconds=7200)
 
 
 def test_a_path_names_its_resource_whatever_the_body_is(desk: Desk) -> None:

@@ -76,7 +76,7 @@ def test_a_version_comes_from_the_body_where_the_header_has_none(client: FlaskCl
 
 @pytest.mark.parametrize("if_match", ['W/"3"', '"3"', "3"])
 def test_a_version_comes_from_the_header_in_any_form(client: FlaskClient, inbox: Inbox, if_match: str) -> None:
-    client.put("/hooks/fhir/orders/ServiceRequest/9", headers=BEARER | {"If-Match": if_match}, data=TEXT)
+    client.put("/hooks/fhir/orders/ServiceRequest/9", headers=BEARER | {"If-Match": if_match}, data=b"")
     assert inbox.last.version_id == "3"
 
 
@@ -237,6 +237,14 @@ def test_there_is_no_hook_without_a_token(inbox: Inbox) -> None:
 
 
 PIECES = st.text(alphabet="AZaz09/-._~ %?\xe4", max_size=30)
+
+
+@pytest.mark.parametrize("path", ["%0A", "a%0Ab", "ServiceRequest/9%0A", "%0D%0A/x"])
+def test_a_path_with_a_line_break_is_kept_as_one_that_cannot_be_used(
+    client: FlaskClient, inbox: Inbox, path: str
+) -> None:
+    assert client.post(f"/hooks/fhir/orders/{path}", headers=BEARER).status_code == 204
+    assert (inbox.last.status, inbox.last.reason) == ("quarantined", "hook.path-unusable")
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
