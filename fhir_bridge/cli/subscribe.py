@@ -14,7 +14,7 @@ from fhir_bridge.adapters.fhir_subscription import FhirSubscriptions
 from fhir_bridge.cli.options import SET_UP, VERDICT_FAILED, configured, parts_of, print_json
 from fhir_bridge.compose import Parts
 from fhir_bridge.feed import Feed
-from fhir_bridge.roles.subscriptions import patience_of, subscriptions_of
+from fhir_bridge.roles.subscriptions import feeds_of, patience_of, subscriptions_of
 from fhir_bridge.settings import Settings
 from fhir_bridge.watchdog import SubscriptionState, Survey, alarms, noted, unwanted
 
@@ -123,7 +123,7 @@ def _check(parts: Parts, subscriptions: FhirSubscriptions, as_json: bool) -> boo
     names = subscriptions.names
     survey = subscriptions.look(names) if names else Survey(())
     states = {state.name: state for state in survey.states}
-    feeds = {feed.name: feed for feed in parts.store.feeds()}
+    feeds = {feed.name: feed for feed in parts.store.feeds() if feed.name in feeds_of(parts.settings)}
     now, patience = parts.clock.now(), patience_of(parts.settings)
     fine = not survey.leftovers
     for name in dict.fromkeys((*names, *feeds)):

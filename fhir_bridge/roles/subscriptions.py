@@ -11,6 +11,7 @@ from fhir_bridge.adapters.fhir_client import FhirClient
 from fhir_bridge.adapters.fhir_subscription import FhirSubscriptions, Hooks, WantedSubscription, wanted_subscriptions
 from fhir_bridge.compose import Parts
 from fhir_bridge.errors import Refused
+from fhir_bridge.feed import KINDS
 from fhir_bridge.settings import Settings
 from fhir_bridge.watchdog import Patience, SubscriptionState, Survey, Watchdog
 
@@ -37,6 +38,11 @@ def patience_of(settings: Settings) -> Patience:
         catch_up=timedelta(seconds=fhir.catch_up_seconds),
         watch=timedelta(seconds=fhir.watch_seconds),
     )
+
+
+def feeds_of(settings: Settings) -> tuple[str, ...]:
+    """What this configuration asks for. Another that is kept was asked for by a former one: nothing of it is late."""
+    return tuple(name for name in KINDS if settings.fhir.task_orders or name != "tasks")
 
 
 def public_url(settings: Settings) -> str:

@@ -23,7 +23,7 @@ from fhir_bridge.compose import Parts
 from fhir_bridge.errors import Unavailable
 from fhir_bridge.feed import Feed
 from fhir_bridge.hook_intake import HookCall, take
-from fhir_bridge.roles.subscriptions import patience_of, remember_address
+from fhir_bridge.roles.subscriptions import feeds_of, patience_of, remember_address
 from fhir_bridge.sections import Http
 from fhir_bridge.watchdog import alarms
 from fhir_bridge.web.app import LOOPBACK_HOSTS, host_of, make_app
@@ -92,8 +92,9 @@ class Web:
         return self._parts.journal.backlog(self._parts.store.intake_position())
 
     def _feeds(self) -> tuple[tuple[Feed, tuple[str, ...]], ...]:
-        now, patience = self._parts.clock.now(), patience_of(self._parts.settings)
-        return tuple((feed, alarms(feed, now, patience)) for feed in self._parts.store.feeds())
+        settings, now = self._parts.settings, self._parts.clock.now()
+        feeds = (feed for feed in self._parts.store.feeds() if feed.name in feeds_of(settings))
+        return tuple((feed, alarms(feed, now, patience_of(settings))) for feed in feeds)
 
     def _door_checks(self) -> dict[str, Check]:
         def door() -> tuple[bool, str]:

@@ -8,7 +8,7 @@ from fhir_bridge.compose import Parts
 from fhir_bridge.inbox import Inbox
 from fhir_bridge.intake import Intake
 from fhir_bridge.journal import Effect
-from fhir_bridge.roles.subscriptions import watchdog_of
+from fhir_bridge.roles.subscriptions import feeds_of, watchdog_of
 from fhir_bridge.worker import Retry, Worker
 
 
@@ -66,6 +66,7 @@ def _catch_up(parts: Parts) -> CatchUp | None:
     if parts.changes is None:
         return None
     fhir = parts.settings.fhir
-    feeds = ("orders", "studies", *(("tasks",) if fhir.task_orders else ()))
-    pace = Pace(fhir.catch_up_seconds, fhir.catch_up_overlap_seconds, fhir.first_catch_up_hours, feeds)
+    pace = Pace(
+        fhir.catch_up_seconds, fhir.catch_up_overlap_seconds, fhir.first_catch_up_hours, feeds_of(parts.settings)
+    )
     return CatchUp(parts.store, parts.changes, parts.clock, pace)

@@ -2,6 +2,7 @@
 
 import http.client
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from fhir_bridge.adapters.door_process import DoorProcess
 from fhir_bridge.adapters.group_commit import GroupCommit
 from fhir_bridge.adapters.sql_database import SqlDatabase
 from fhir_bridge.compose import Parts
+from fhir_bridge.feed import Feed
 from fhir_bridge.hook_token import token_for
 from fhir_bridge.roles import web as role
 from fhir_bridge.roles.web import Web
@@ -37,6 +39,13 @@ class Running:
         status = connection.getresponse().status
         connection.close()
         return status
+
+    def get(self, path: str) -> str:
+        connection = http.client.HTTPConnection(*self._address, timeout=20)
+        connection.request("GET", path)
+        text = connection.getresponse().read().decode()
+        connection.close()
+        return text
 
     def kept(self) -> list[tuple[str, str]]:
         return [(n.resource_type, n.version_id) for n in self.parts.store.notifications()]
@@ -68,6 +77,14 @@ def test_the_token_can_be_rotated(running: Running, token: str) -> None:
 
 def test_a_stranger_is_401(running: Running) -> None:
     assert (running.post(token=token_for("new", "studies")), running.kept()) == (401, [])
+
+
+def test_a_feed_that_the_configuration_does_without_now_is_no_alarm(running: Running) -> None:
+    with running.parts.store.transaction() as ledger:
+        ledger.keep_feed(Feed("orders"))
+        ledger.keep_feed(Feed("tasks", caught_up=datetime.now(UTC) - timedelta(days=9)))
+    shown = {path: running.get(path) for path in ("/health/ready", "/metrics", "/subscriptions")}
+    assert [path for path, text in shown.items() if "tasks" in text.lower()] == []
 
 
 def test_many_calls_are_all_kept(running: Running) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,14 @@ def test_an_alarm_is_a_bad_verdict(verb: Verb, server: ScriptedFhir, store: SqlS
         ledger.keep_feed(replace(ledger.feed("orders"), missed=1, last_missed=SystemClock().now()))
     done = verb("--check", "--json")
     assert (done.exit_code, lines(done)[0]["alarms"]) == (1, ["feed.events-missed"])
+
+
+def test_a_feed_that_the_configuration_does_without_now_is_no_alarm(verb: Verb, store: SqlStore) -> None:
+    verb()
+    with store.transaction() as ledger:
+        ledger.keep_feed(Feed("tasks", caught_up=SystemClock().now() - timedelta(days=9)))
+    done = verb("--check", "--json")
+    assert (done.exit_code, [line["name"] for line in lines(done)]) == (0, ["orders", "studies"])
 
 
 def test_removed_ones_are_gone_and_no_longer_wanted(verb: Verb, server: ScriptedFhir, store: SqlStore) -> None:
