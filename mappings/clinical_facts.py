@@ -25,7 +25,6 @@ from mappings.clinical_values import (
 from mappings.code import Code
 
 F = TypeVar("F")
-R = TypeVar("R", bound="Result")
 
 _NOT_SO = frozenset({"refuted", "entered-in-error", "not-done", "not-taken"})
 
@@ -57,7 +56,7 @@ class Allergy:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """An Observation. `components` are its parts, as systolic and diastolic."""
+    """An Observation of the category laboratory or vital-signs. `components` are its parts, as systolic and diastolic."""
 
     code: Concept
     value: Value
@@ -66,16 +65,6 @@ class Result:
     interpretations: tuple[Concept, ...]
     components: tuple[tuple[Concept, Value], ...]
     source: str
-
-
-@dataclass(frozen=True, slots=True)
-class LaboratoryResult(Result):
-    """Of the category laboratory."""
-
-
-@dataclass(frozen=True, slots=True)
-class VitalSign(Result):
-    """Of the category vital-signs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,18 +146,13 @@ class ClinicalFacts:
     visits: tuple[Visit, ...] = ()
     problems: tuple[Problem, ...] = ()
     allergies: tuple[Allergy, ...] = ()
-    laboratory: tuple[LaboratoryResult, ...] = ()
-    vital_signs: tuple[VitalSign, ...] = ()
+    laboratory: tuple[Result, ...] = ()
+    vital_signs: tuple[Result, ...] = ()
     medications: tuple[Medication, ...] = ()
     procedures: tuple[PastProcedure, ...] = ()
     vaccinations: tuple[Vaccination, ...] = ()
     reports: tuple[PriorReport, ...] = ()
     studies: tuple[PriorStudy, ...] = ()
-
-    def latest(self, code: Code) -> Result | None:
-        """The newest laboratory result or vital sign of this code and system; None where there is none, which is not a normal one."""
-        found = (result for result in (*self.laboratory, *self.vital_signs) if code in result.code.codes)
-        return next(found, None)
 
 
 def facts_of(resources: Mapping[str, Sequence[Resource]]) -> ClinicalFacts:
@@ -183,8 +167,8 @@ def facts_of(resources: Mapping[str, Sequence[Resource]]) -> ClinicalFacts:
         visits=each("Encounter", _visit),
         problems=each("Condition", _problem),
         allergies=each("AllergyIntolerance", _allergy),
-        laboratory=_results(resources, "laboratory", LaboratoryResult),
-        vital_signs=_results(resources, "vital-signs", VitalSign),
+        laboratory=_results(resources, "laboratory"),
+        vital_signs=_results(resources, "vital-signs"),
         medications=tuple(sorted(medications, key=lambda medication: medication.at.start, reverse=True)),
         procedures=each("Procedure", _procedure),
         vaccinations=each("Immunization", _vaccination),
@@ -198,10 +182,10 @@ def _is_so(resource: Resource) -> bool:
     return text_of(resource, "status") not in _NOT_SO and _status(resource, "verificationStatus") not in _NOT_SO
 
 
-def _results(resources: Mapping[str, Sequence[Resource]], category: str, kind: Callable[..., R]) -> tuple[R, ...]:
+def _results(resources: Mapping[str, Sequence[Resource]], category: str) -> tuple[Result, ...]:
     found = (r for r in resources.get("Observation", ()) if _is_so(r) and category in _category_codes(r))
     return tuple(
-        kind(
+        Result(
             code=concept_of(resource.get("code")),
             value=value_of(resource),
             status=text_of(resource, "status"),

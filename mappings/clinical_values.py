@@ -8,8 +8,6 @@ from mappings.code import Code
 
 Resource = dict[str, Any]
 
-_PRECISIONS = {0: "", len("2026"): "year", len("2026-01"): "month", len("2026-01-01"): "day"}
-
 
 @dataclass(frozen=True, slots=True)
 class Concept:
@@ -46,11 +44,6 @@ class When:
 
     start: str = field(default="", repr=False)
     end: str = field(default="", repr=False)
-
-    @property
-    def precision(self) -> str:
-        """`year`, `month`, `day`, `time`, or empty where nothing is known."""
-        return _PRECISIONS.get(len(self.start or self.end), "time")
 
 
 def value_of(element: Resource) -> Value:
