@@ -107,9 +107,15 @@ def reports_out(store: JobStore, artifacts: ArtifactStore, job: str) -> tuple[Re
 
 
 def editions_of(reports: Sequence[Report]) -> tuple[Edition, ...]:
-    """By which what a person decided with us is known again."""
-    found = [edition for report in reports for edition in (*report.earlier, edition_of(report))]
-    return tuple(dict.fromkeys(found))
+    """By which what a person decided with us is known again. Any edition before a retraction may be the one that it was of."""
+    found: dict[Edition, None] = {}
+    for report in reports:
+        known = (*report.earlier, edition_of(report))
+        retracted = (
+            [replace(edition, status=ReportStatus.RETRACTED) for edition in known] if report.is_retracted else []
+        )
+        found |= dict.fromkeys((*known, *retracted))
+    return tuple(found)
 
 
 def was_signed(history: Sequence[HistoryEntry]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from mappings.fhir_elements import Json, instant
-from mappings.finding import Edition, Report, ReportStatus
+from mappings.finding import Edition, Report
 from mappings.narrative import narrative_of
 from mappings.pdf_report import pdf_of
 
@@ -19,16 +19,11 @@ def edition_of(report: Report) -> Edition:
 
 def is_of(resource: Json, editions: Iterable[Edition]) -> bool:
     """Whether a DiagnosticReport is, in status, time and words, one of these."""
-    known = list(editions)
     issued = instant_or_text(str(resource.get("issued", "")))
     shown = instant(issued) if isinstance(issued, datetime) else issued
     hashes = [str(form.get("hash", "")) for form in resource.get("presentedForm", ())]
     mark = _mark(shown, str(resource.get("conclusion", "")), hashes)
-    of_mark = {edition.status for edition in known if edition.mark == mark}
-    status = resource.get("status")
-    if status == ReportStatus.RETRACTED:  # that changed nothing but the status
-        return bool(of_mark) and any(edition.status == status for edition in known)
-    return status in of_mark
+    return (resource.get("status"), mark) in {(edition.status, edition.mark) for edition in editions}
 
 
 def pdf_digest(pdf: bytes) -> str:

@@ -96,6 +96,14 @@ class EditionContract:
                 place.delivery.deliver(run_again(report))
         assert place.statuses(report) == ["preliminary" if known else "entered-in-error"]
 
+    def test_what_was_taken_back_as_it_went_comes_back_with_a_run_that_knows_of_it(self, place: Place) -> None:
+        """The signature never got there: its retraction is one of the preliminary report."""
+        report = place.report()
+        back = taken_back(signed(report))
+        for edition in (report, replace(report, decision=back.decision, earlier=back.earlier), new_run(back)):
+            place.delivery.deliver(edition)
+        assert place.statuses(report) == ["preliminary"]
+
     def test_a_late_retraction_does_not_take_back_a_later_run(self, place: Place) -> None:
         report = place.report()
         back = taken_back(report)
@@ -187,6 +195,19 @@ class ServerEditionContract(EditionContract):
         with pytest.raises(Refused) as caught:
             place.delivery.deliver(signed(final, ReportStatus.AMENDED))
         assert caught.value.code == "fhir.report-signed"
+
+    def test_what_a_person_withdrew_on_the_server_is_not_brought_back_because_we_had_taken_back_another(
+        self, place: ServerPlace
+    ) -> None:
+        report = place.report()
+        second = new_run(taken_back(report))
+        for edition in (report, taken_back(report), second):
+            place.delivery.deliver(edition)
+        kept = self.the(place, report, "DiagnosticReport")
+        place.client.update(f"DiagnosticReport/{kept['id']}", kept | {"status": "entered-in-error"})
+        with pytest.raises(Refused) as caught:
+            place.delivery.deliver(new_run(second))
+        assert (caught.value.code, place.statuses(report)) == ("fhir.report-signed", ["entered-in-error"])
 
     def test_each_act_has_a_provenance_of_its_own_that_no_later_act_changes(self, place: ServerPlace) -> None:
         report = place.report()

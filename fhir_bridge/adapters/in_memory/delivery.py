@@ -1,12 +1,12 @@
 """The twin of a destination of results: the reports, by job."""
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fhir_bridge.errors import BridgeError, Refused
 from fhir_bridge.ports import Receipt
 from mappings.fhir_edition import edition_of
-from mappings.finding import Report
+from mappings.finding import Edition, Report
 
 
 @dataclass(slots=True)
@@ -16,6 +16,7 @@ class InMemoryDelivery:
     destination: str = "memory"
     outage: BridgeError | None = None
     versions: dict[str, list[Report]] = field(default_factory=dict, init=False, repr=False)
+    _shown: dict[str, Edition] = field(default_factory=dict, init=False, repr=False)  # by job
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def deliver(self, report: Report) -> Receipt:
@@ -23,17 +24,21 @@ class InMemoryDelivery:
             raise self.outage
         with self._lock:
             versions = self.versions.setdefault(report.job, [])
-            detail = _outcome(report, versions[-1]) if versions else "created"
+            detail = _outcome(report, versions[-1], self._shown[report.job]) if versions else "created"
             if detail in ("created", "updated"):
+                # a retraction of what is there changes nothing but its status
+                retracts = report.is_retracted and versions
+                shown = replace(self._shown[report.job], status=report.status) if retracts else edition_of(report)
+                self._shown[report.job] = shown
                 versions.append(report)
         return Receipt(f"DiagnosticReport/{report.job}", detail)
 
 
-def _outcome(report: Report, last: Report) -> str:
+def _outcome(report: Report, last: Report, shown: Edition) -> str:
     if report == last or (report.is_retracted and last.is_retracted):
         return "unchanged"
     if report.is_retracted:
         return "superseded" if last.issued > report.act_at else "updated"
-    if last.decision and edition_of(last) not in report.earlier:
+    if last.decision and shown not in report.earlier:
         raise Refused("fhir.report-signed", "DiagnosticReport.status", "a person has decided otherwise since")
     return "superseded" if report.issued < last.issued else "updated"

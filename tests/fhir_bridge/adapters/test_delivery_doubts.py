@@ -9,7 +9,7 @@ from fhir_bridge.errors import BridgeError, Refused, Unavailable, Uncertain
 from fhir_bridge.server_traits import ServerTraits
 from mappings.finding import Report
 from tests.support.breaking_client import Breaking
-from tests.support.delivery_contract import Resource
+from tests.support.hospitals import Resource
 from tests.support.scripted_fhir import Traits, scripted_fhir
 from tests.support.scripted_place import ScriptedPlace
 
