@@ -100,7 +100,7 @@ def _one_told_before(connection: Connection, found: Notification) -> list[Notifi
 
 
 def _told_before(connection: Connection, found: Sequence[Notification]) -> list[Notification]:
-    """What tells of one of these versions; with them a few that do not, as ids and versions are looked up apart."""
+    """What tells of one of these versions, or of no version; with them a few others, as ids and versions are looked up apart."""
     kept: list[Notification] = []
     for kind in {one.resource_type for one in found}:
         versions = [one for one in found if one.resource_type == kind and one.version_id]
@@ -108,7 +108,7 @@ def _told_before(connection: Connection, found: Sequence[Notification]) -> list[
             values = {
                 "resource_type": kind,
                 "ids": [one.resource_id for one in versions],
-                "versions": sorted({one.version_id for one in versions}),
+                "versions": sorted({"", *(one.version_id for one in versions)}),
             }
             kept += [notification_of(row) for row in connection.execute(TOLD_BEFORE_QUERY, values)]
     return kept

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from fhir_bridge.ports import CATCH_UP, Notification
@@ -23,7 +24,7 @@ def is_repeated(kept: Notification, notification: Notification) -> bool:
 
     What we had well before it changed is another of the same number: a server that is restored from a backup counts on from there.
     """
-    if kept.received and notification.received and notification.received - kept.received > _INEXACT:
+    if _is_of_earlier(kept, notification):
         return False
     spent = kept.status != "quarantined" or kept.subscription == notification.subscription == CATCH_UP
     return spent and told(kept) == told(notification)
@@ -34,8 +35,8 @@ def news_among(
 ) -> tuple[list[Notification], list[Notification]]:
     """(what is to be kept, and of that what no Subscription told, not even in vain).
 
-    `kept` is all that tells of the same versions. Without a version nothing can be compared: a deletion is news unless `is_gone`, the
-    last that we heard of that resource; anything else always is.
+    `kept` is all that tells of the same versions, and of the same resources without one. Without a version nothing can be compared: a
+    deletion is news unless `is_gone`, the last that we heard of that resource; anything else always is. But it was told.
     """
     known: dict[Told, list[Notification]] = defaultdict(list)
     for one in kept:
@@ -47,7 +48,13 @@ def news_among(
         if repeated or (not one.version_id and one.method == "DELETE" and is_gone(one)):
             continue
         news.append(one)
-        if one.version_id and not before:
+        without = known[told(replace(one, version_id=""))]
+        if one.version_id and not before and all(_is_of_earlier(other, one) for other in without):
             untold.append(one)
         before.append(one)
     return news, untold
+
+
+def _is_of_earlier(kept: Notification, change: Notification) -> bool:
+    """It was there well before the change, by our clock."""
+    return bool(kept.received and change.received and change.received - kept.received > _INEXACT)

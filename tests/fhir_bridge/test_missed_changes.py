@@ -43,6 +43,22 @@ def test_a_change_that_was_told_is_not_missed(asking: Asking) -> None:
     assert (missed(asking), asking.feed().last_missed) == (0, None)
 
 
+def test_a_change_that_was_told_without_its_version_is_not_missed(asking: Asking) -> None:
+    """By an id alone, or by a server that numbers no versions in what it sends."""
+    asking.put("1")
+    hook(asking, "1", version="")
+    asking.walk_later(300)
+    assert (missed(asking), len(asking.found())) == (0, 2)
+
+
+def test_what_was_told_without_a_version_before_it_changed_tells_nothing_of_the_change(asking: Asking) -> None:
+    hook(asking, "1", version="")
+    asking.pass_time(100)
+    asking.put("1")
+    asking.walk_later(300)
+    assert missed(asking) == 1
+
+
 def test_a_fresh_change_is_missed_only_if_nobody_tells_it_within_a_minute(asking: Asking) -> None:
     asking.pass_time(290)
     asking.put("told late")
