@@ -7,7 +7,7 @@ from datetime import datetime
 from threading import Event
 from types import TracebackType
 from typing import Self
-from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
 
 from fhir_bridge.adapters.fhir_answer import has_errors
 from fhir_bridge.adapters.fhir_capability import Capabilities, CapabilityCache, capabilities_of
@@ -218,13 +218,25 @@ class FhirClient:
             target = urlsplit(urljoin(f"{self.base_url}/", link))
         except ValueError:
             raise _not_fhir(where, "the link to the next page is no URL") from None
-        path = target.path.rstrip("/")
-        inside = path == base.path or path.startswith(f"{base.path}/")
-        if target.hostname != base.hostname or not inside or ".." in unquote(path).split("/"):
+        if not _is_under(base, target):
             raise Unavailable(
                 "fhir.foreign-page", where, "the next page is on another server; set fhir.base_url to its own name"
             )
-        return urlunsplit((base.scheme, base.netloc, path, target.query, ""))
+        return urlunsplit((base.scheme, base.netloc, target.path.rstrip("/"), target.query, ""))
+
+    def is_own(self, reference: str) -> bool:
+        """Whether it is not absolute, or to this server: `Patient/1` elsewhere is not ours of the same id."""
+        try:
+            target = urlsplit(reference)
+        except ValueError:
+            return False
+        return target.scheme not in ("http", "https") or _is_under(urlsplit(self.base_url), target)
+
+
+def _is_under(base: SplitResult, target: SplitResult) -> bool:
+    path = target.path.rstrip("/")
+    inside = path == base.path or path.startswith(f"{base.path}/")
+    return target.hostname == base.hostname and inside and ".." not in unquote(path).split("/")
 
 
 def _is_named(resource: Resource, reference: str) -> bool:

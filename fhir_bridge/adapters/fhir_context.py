@@ -90,6 +90,7 @@ class ContextReader:
             found = self._client.search(topic.kind, params, limit=MAX_CONTEXT_RESOURCES, stop=stop)
         except (Refused, Unavailable) as error:
             return (_withheld(topic.kind, error),)
+        found = tuple(of_own_patient(resource, self._client) for resource in found)
         return (part_of(topic, found, patient, is_truncated=len(found) == MAX_CONTEXT_RESOURCES),)
 
     def _everything(self, topics: list[Topic], patient: str, stop: Event) -> tuple[Part, ...]:
@@ -115,7 +116,7 @@ class ContextReader:
                     if has_errors(resource):
                         raise Unavailable("fhir.error-inside", where, "the Bundle says that it failed")
                     if resource["resourceType"] in kinds and resource["id"]:
-                        yield resource
+                        yield of_own_patient(resource, self._client)
         except (AttributeError, KeyError, TypeError):
             raise Unavailable("fhir.not-fhir", where, "the entries of the Bundle are malformed") from None
 
@@ -123,10 +124,22 @@ class ContextReader:
         """The ServiceRequest, then what it refers to, one after the other: they are few, and the searches take longer."""
         if not order.service_request:
             return ()
-        request = referred(order.service_request, patient, order, self._client.read)
+        request = referred(order.service_request, patient, order, self._read)
         references = [reference for resource in request.resources for reference in references_of(resource)]
         wanted = itertools.takewhile(lambda _: not stop.is_set(), references)
-        return request, *(referred(reference, patient, order, self._client.read) for reference in wanted)
+        return request, *(referred(reference, patient, order, self._read) for reference in wanted)
+
+    def _read(self, reference: str) -> Resource:
+        return of_own_patient(self._client.read(reference), self._client)
+
+
+def of_own_patient(resource: Resource, client: FhirClient) -> Resource:
+    """The resource. Raises Refused `patient.mismatch` where its patient is on another server, maybe under the id of one of ours."""
+    subject = resource.get("subject") or resource.get("patient")
+    if isinstance(subject, dict) and not client.is_own(str(subject.get("reference", ""))):
+        where = f"{resource['resourceType']}.subject"
+        raise Refused("patient.mismatch", where, "its patient is on another server than fhir.base_url names")
+    return resource
 
 
 def _withheld(kind: str, error: Refused | Unavailable) -> Part:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from fhir_bridge.adapters.fhir_client import FhirClient, Params, token
-from fhir_bridge.adapters.fhir_context import ContextReader
+from fhir_bridge.adapters.fhir_context import ContextReader, of_own_patient
 from fhir_bridge.adapters.record_match import patient_of, service_request_of, study_of
 from fhir_bridge.adapters.record_orders import orders_for
 from fhir_bridge.study import ClinicalContext, Resource
@@ -22,7 +22,7 @@ class FhirServerRecord:
         self._context = ContextReader(client)
 
     def read(self, reference: str) -> Resource:
-        return self._client.read(reference)
+        return of_own_patient(self._client.read(reference), self._client)
 
     def find_patient(self, patient: PatientIdentity) -> Resource:
         return patient_of(patient, lambda identifier: self._with_identifier("Patient", identifier), self.read)
@@ -61,8 +61,10 @@ class FhirServerRecord:
             params = (*params, ("status", "active"))
         if "authored" in offered:
             params = (*params, ("_sort", "-authored"))
-        return self._client.search("ServiceRequest", params, limit=MAX_ACTIVE_REQUESTS)
+        found = self._client.search("ServiceRequest", params, limit=MAX_ACTIVE_REQUESTS)
+        return tuple(of_own_patient(request, self._client) for request in found)
 
     def _with_identifier(self, kind: str, identifier: Identifier) -> tuple[Resource, ...]:
         params = (("identifier", token(identifier.value, identifier.system)),)
-        return self._client.search(kind, params, limit=_MAX_MATCHES)
+        found = self._client.search(kind, params, limit=_MAX_MATCHES)
+        return tuple(of_own_patient(resource, self._client) for resource in found)

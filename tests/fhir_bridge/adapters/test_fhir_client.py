@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from fhir_bridge.adapters.fhir_client import FhirClient, literal, token
-from fhir_bridge.errors import Unavailable
+from fhir_bridge.adapters.fhir_server import FhirServerRecord
+from fhir_bridge.errors import Refused, Unavailable
 from tests.support.scripted_http import Asked, Scripted, ScriptedServer, fhir, in_turn, scripted_server
 
 PATIENT = {"resourceType": "Patient", "id": "1"}
@@ -133,6 +134,24 @@ def test_a_conditional_create_sends_its_condition(serve: Serve, servers: list[Sc
 )
 def test_only_a_literal_reference_names_a_resource(reference: str, expected: str) -> None:
     assert literal(reference) == expected
+
+
+OF_OURS = ["Patient/1", "Patient/1/_history/2", "https://127.0.0.1:9/fhir/Patient/1", "#contained", "urn:uuid:1"]
+OF_OTHERS = ["http://elsewhere.example/fhir/Patient/1", "http://127.0.0.1/other/Patient/1", "http://[bad/Patient/1"]
+
+
+@pytest.mark.parametrize(
+    ("reference", "ours"), [*((one, True) for one in OF_OURS), *((one, False) for one in OF_OTHERS)]
+)
+def test_a_patient_of_another_server_is_not_ours_of_the_same_id(serve: Serve, reference: str, ours: bool) -> None:
+    request = {"resourceType": "ServiceRequest", "id": "1", "subject": {"reference": reference}}
+    record = FhirServerRecord(serve(fhir(request)))
+    if ours:
+        assert record.read("ServiceRequest/1") == request
+        return
+    with pytest.raises(Refused) as caught:
+        record.read("ServiceRequest/1")
+    assert (caught.value.code, caught.value.where) == ("patient.mismatch", "ServiceRequest.subject")
 
 
 @pytest.mark.parametrize(

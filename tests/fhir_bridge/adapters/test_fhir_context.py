@@ -167,11 +167,13 @@ def test_a_type_that_cannot_be_had_now_fails_the_whole(ask: Callable[..., Clinic
     assert (caught.value.code, caught.value.where) == ("fhir.unavailable", "GET ImagingStudy")
 
 
+@pytest.mark.parametrize("of", ["Patient/2", "http://elsewhere.example/fhir/Patient/1"])
 @pytest.mark.parametrize("path", ["Condition", "Patient/1/$everything"])
-def test_a_resource_of_another_patient_is_a_mismatch(ask: Callable[..., ClinicalContext], path: str) -> None:
+def test_a_resource_of_another_patient_is_a_mismatch(ask: Callable[..., ClinicalContext], path: str, of: str) -> None:
     offered = {"Condition": "patient"} if path == "Condition" else {}
+    theirs = about("Condition", "c", subject={"reference": of})
     with pytest.raises(Refused) as caught:
-        ask(capable_of("everything", **offered), {path: bundle(about("Condition", "c", of="2"))})
+        ask(capable_of("everything", **offered), {path: bundle(theirs)})
     assert caught.value.code == "patient.mismatch"
 
 
