@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 
+from fhir_bridge import encoding
 from fhir_bridge.decisions import as_it_went
 from fhir_bridge.errors import BridgeError, Refused, Unavailable, Uncertain
 from fhir_bridge.job import Stage
 from fhir_bridge.ports import ArtifactStore, Claim, Delivery, JobStore, ReportDelivery
+from fhir_bridge.rendezvous.survivor import among
 from mappings.finding import Report
 
 SIGNED = "fhir.report-signed"
+SUPERSEDED = "superseded"
 
 
 def send(
@@ -36,8 +39,12 @@ def send(
     had = before.contents if before else ()
     try:
         receipt = to.deliver(finished)
+        if receipt.detail == SUPERSEDED:  # a later one of ours has a later claim, and then this one writes nothing down
+            words = "what is there was issued later than this edition: by another, or by a clock that was ahead"
+            raise Refused("report.superseded", to.destination, words)
     except (Refused, Unavailable, Uncertain) as error:
-        if error.code == SIGNED and delivery.reference and finished.decision is None:
+        taken_over = error.code == SIGNED and delivery.reference and finished.decision is None
+        if taken_over and _is_of_the_same(finished, had, artifacts):
             # a person took over the report that is there: what a merge makes of it is the hospital's affair
             store.end_delivery(claim, replace(delivery, status="delivered", reason=SIGNED, contents=had))
             return None
@@ -52,6 +59,15 @@ def send(
         claim, replace(delivery, status=status, reason=reason, reference=receipt.reference, contents=contents)
     )
     return None
+
+
+def _is_of_the_same(report: Report, had: tuple[str, ...], artifacts: ArtifactStore) -> bool:
+    """Whether what is there is this patient's, or of a number that was merged into him; not of somebody whom the order was not of."""
+    if not had:
+        return False
+    there = encoding.load(Report, artifacts.get(report.job, Stage.REPORT, had[-1]))
+    former = report.patient_identity.former
+    return there.patient == report.patient or any(among(n, former) for n in there.patient_identity.identifiers)
 
 
 def _after_failure(error: BridgeError, was: str) -> str:

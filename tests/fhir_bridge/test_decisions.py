@@ -1,6 +1,8 @@
 """A person signs or takes back a report: the job goes through the normal flow again, once for each act."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -306,6 +308,7 @@ ACTS = st.sampled_from(["run", "sign", "amend", "retract", "replay", "replay-del
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(ACTS, max_size=8))
+@example(["sign", "merge", "run", "merge"])
 @example(["sign", "retract", "run", "replay"])  # what is taken back is not the signature: that never got there
 def test_whatever_happens_the_report_has_the_status_of_the_last_act(
     tmp_path_factory: pytest.TempPathFactory, acts: list[str]
@@ -321,7 +324,8 @@ def test_whatever_happens_the_report_has_the_status_of_the_last_act(
         bridge.clock.advance(60)
     for _ in range(12):
         run(bridge)
-    waits_for_a_person = bridge.job(job).reason == "report.decision-needed"
+    holds = [entry.reason for entry in bridge.store.history(job) if entry.event == Event.HOLD]
+    waits_for_a_person = (bridge.job(job).status, holds[-1:]) == (Status.HELD, ["report.decision-needed"])
     assert waits_for_a_person or bridge.job(job).status is Status.DONE
     assert statuses(bridge, job)[-1] == expected
     bridge.vault.close()
@@ -375,3 +379,20 @@ def test_an_edition_that_was_refused_does_not_hide_the_one_that_stands_there(bri
     retract(bridge, job)
     run(bridge)
     assert (cancelled, statuses(bridge, job)) == (False, ["preliminary", "entered-in-error"])
+
+
+@pytest.mark.parametrize("takes_back", [True, False])
+def test_what_the_destination_does_not_take_for_a_later_one_is_not_done(
+    bridge: BridgeInMemory, takes_back: bool
+) -> None:
+    """Somebody else's report of a later time is there, or our clock went back: what was decided did not get there."""
+    job = done(bridge)
+    there = bridge.destination.versions[job]
+    there[-1] = replace(there[-1], issued=bridge.clock.now() + timedelta(days=1))
+    if takes_back:
+        retract(bridge, job)
+    else:
+        sign(bridge, job)
+    run(bridge)
+    assert (bridge.job(job).status, bridge.job(job).reason) == (Status.HELD, "report.superseded")
+    assert (statuses(bridge, job), bridge.happen(job, Event.CANCEL)) == (["preliminary"], False)

@@ -192,6 +192,19 @@ def test_a_signed_report_stays_as_it_is(bridge: BridgeInMemory) -> None:
     assert last(bridge, job)[0] == "Patient/7"
 
 
+# item 32: A43 after a person signed the result on the server: it stands with somebody whose images these never were
+def test_a_signed_report_of_the_wrong_patient_is_for_a_person_to_see(bridge: BridgeInMemory) -> None:
+    job = bridge.order()
+    bridge.run_until_quiet()
+    bridge.record.store(PATIENT | {"identifier": []}, survivor(identifier=PATIENT["identifier"]))
+    take_adt(bridge.store, adt("A43", pid(cx("CANARY-1")), mrg(cx("CANARY-1"))))
+    bridge.destination.outage = Refused("fhir.report-signed", "DiagnosticReport.status", "signed")
+    finish(bridge)
+    (delivery,) = bridge.store.deliveries(job)
+    assert (bridge.job(job).status, bridge.job(job).reason) == (Status.HELD, "fhir.report-signed")
+    assert (delivery.status, bridge.happen(job, Event.CANCEL)) == ("refused", False)
+
+
 # item 32: the survivor must be the person of the images
 @pytest.mark.parametrize("delivered", [False, True])
 @pytest.mark.parametrize("described", [{"birth": "20210101"}, {"sex": "M"}])
