@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit
 import jwt
 
 from fhir_bridge import log
-from fhir_bridge.adapters.fhir_answer import http_date
+from fhir_bridge.adapters.fhir_answer import http_date, retry_after
 from fhir_bridge.adapters.fhir_deadline import TooSlow
 from fhir_bridge.adapters.fhir_session import NETWORK_ERRORS, Reply, Request, Session, Tls, TooLarge
 from fhir_bridge.adapters.fhir_transport import Timing
@@ -163,7 +163,7 @@ class SmartBackend:
             self._ahead = ahead
             reply = self._post(endpoint)
         if reply.status != 200:
-            raise _refusal(reply)
+            raise self._refusal(reply)
         return self._checked(reply)
 
     def _post(self, endpoint: str) -> Reply:
@@ -188,6 +188,15 @@ class SmartBackend:
         }
         jku = {"jku": registration.jwks_url} if registration.jwks_url else {}
         return jwt.encode(claims, key.private, algorithm=key.algorithm, headers={"kid": key.kid, "typ": "JWT", **jku})
+
+    def _refusal(self, reply: Reply) -> Unavailable:
+        """Of what the endpoint says only a word of the standard is kept, and when to come again."""
+        status, word = reply.status, (_object(reply) or {}).get("error")
+        if status < 400 or status >= 500 or status in (404, 405, 408, 429):
+            wish = retry_after(reply.headers, self._timing.wall)
+            return Unavailable("fhir.token-unavailable", _WHERE, f"status {status}", wish)
+        known = word if isinstance(word, str) and word in _OAUTH_ERRORS else f"status {status}"
+        return Unavailable("fhir.token-refused", _WHERE, known)
 
     def _key(self) -> SmartKey:
         try:
@@ -250,15 +259,6 @@ def _usable(endpoint: str) -> str:
     if not host or not secure or parts.username or parts.fragment:
         raise Unavailable("fhir.token-endpoint-unusable", _WHERE, "it is not an https URL")
     return endpoint
-
-
-def _refusal(reply: Reply) -> Unavailable:
-    """Of what the endpoint says only a word of the standard is kept."""
-    word = (_object(reply) or {}).get("error")
-    if reply.status < 400 or reply.status >= 500 or reply.status in (404, 405, 408, 429):
-        return Unavailable("fhir.token-unavailable", _WHERE, f"status {reply.status}")
-    known = word if isinstance(word, str) and word in _OAUTH_ERRORS else f"status {reply.status}"
-    return Unavailable("fhir.token-refused", _WHERE, known)
 
 
 def _object(reply: Reply) -> Mapping[str, Any] | None:

@@ -184,6 +184,14 @@ def test_a_refusal_keeps_the_word_of_the_standard(server: SignIn, smart: SmartBa
     assert code_of(smart) == ("fhir.token-refused", word)
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_token_endpoint_says_when_to_come_again(server: SignIn, smart: SmartBackend, status: int) -> None:
+    server.token_answers = [Scripted(status, headers={"Retry-After": "120"})]
+    with pytest.raises(Unavailable) as caught:
+        smart.header()
+    assert (caught.value.code, caught.value.retry_after) == ("fhir.token-unavailable", 120)
+
+
 def test_a_word_that_is_not_of_the_standard_is_not_kept(server: SignIn, smart: SmartBackend) -> None:
     server.token_answers = [as_json({"error": "CANARY^ZEBRA"}, 400)] * 2
     assert code_of(smart) == ("fhir.token-refused", "status 400")
