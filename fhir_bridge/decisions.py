@@ -7,7 +7,9 @@ from fhir_bridge import encoding
 from fhir_bridge.errors import Refused
 from fhir_bridge.job import Event, Job, Stage, Status
 from fhir_bridge.ports import ArtifactStore, ClinicalRecord, Clock, Delivery, HistoryEntry, JobStore
+from fhir_bridge.study import Resource
 from mappings.fhir_edition import edition_of
+from mappings.fhir_elements import is_relative_reference, local_reference
 from mappings.finding import (
     PEOPLE,
     SIGNED,
@@ -83,21 +85,39 @@ class Decisions:
                 raise Refused("report.changed-meanwhile", "job", "something happened to it just now; look at it again")
 
     def _require_person(self, by: str) -> None:
-        """The server must know them, and as somebody who still works there."""
-        if not by.startswith(PEOPLE):
+        """The server must know them, and as somebody who still works there; of a role, who holds it, too: a role alone is nobody."""
+        if not (is_relative_reference(by) and by.startswith(PEOPLE)):
             raise Refused("report.person-unfit", "by", "expected Practitioner/id or PractitionerRole/id")
+        person = self._active(by)
+        if person["resourceType"] != "PractitionerRole":
+            return
+        if not _is_now(person.get("period", {}), f"{self.clock.now():%Y-%m-%d}"):
+            raise Refused("report.person-unfit", "by", "the role is not held now")
+        holder = local_reference(str(person.get("practitioner", {}).get("reference", "")))
+        if not holder.startswith("Practitioner/"):
+            raise Refused("report.person-unfit", "by", "the FHIR server does not say which Practitioner holds the role")
+        self._active(holder)
+
+    def _active(self, reference: str) -> Resource:
         try:
-            person = self.record.read(by)
+            person = self.record.read(reference)
         except Refused as refusal:
             raise Refused("report.person-unfit", "by", "the FHIR server does not know this person") from refusal
-        if f"{person['resourceType']}/{person['id']}" != by or person.get("active") is False:
+        if person.get("active") is False:
             raise Refused("report.person-unfit", "by", "the FHIR server has this person as no longer active")
+        return person
 
     def _load(self, job: str, digest: str) -> Report:
         return encoding.load(Report, self.artifacts.get(job, Stage.REPORT, digest))
 
     def _editions(self, job: str, beside: tuple[Report, ...]) -> tuple[Edition, ...]:
         return editions_of((*reports_out(self.store, self.artifacts, job), *beside))
+
+
+def _is_now(period: Resource, today: str) -> bool:
+    """Whether an R4 Period has begun and not ended, to the day: its ends may be dates, months or years."""
+    start, end = str(period.get("start", ""))[:10], str(period.get("end", ""))[:10]
+    return start <= today[: len(start)] and (not end or today[: len(end)] <= end)
 
 
 def reports_out(store: JobStore, artifacts: ArtifactStore, job: str) -> tuple[Report, ...]:

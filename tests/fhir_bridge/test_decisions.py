@@ -34,11 +34,15 @@ def bridge(tmp_path: Path, clock: FrozenClock) -> Iterator[BridgeInMemory]:
 
 def a_bridge(folder: Path, clock: FrozenClock) -> BridgeInMemory:
     bridge = BridgeInMemory(folder, clock)
-    for reference in (BY, ROLE):
-        kind, _, name = reference.partition("/")
-        bridge.record.store({"resourceType": kind, "id": name, "active": True})
+    bridge.record.store({"resourceType": "Practitioner", "id": "12", "active": True}, a_role())
     bridge.film()
     return bridge
+
+
+def a_role(name: str = "3", **elements: Any) -> dict[str, Any]:
+    """A PractitionerRole of the practitioner, by an absolute reference, as some servers write it."""
+    held_by = {"reference": f"https://fhir.example/r4/{BY}"}
+    return {"resourceType": "PractitionerRole", "id": name, "active": True, "practitioner": held_by, **elements}
 
 
 def done(bridge: BridgeInMemory) -> str:
@@ -135,8 +139,19 @@ def test_a_run_after_the_signature_waits_for_a_person(bridge: BridgeInMemory) ->
         ({"resourceType": "Practitioner", "id": "99", "active": False}, "Practitioner/99"),
         ({"resourceType": "Patient", "id": "99"}, "Patient/99"),
         (None, "Dr. CANARY"),
+        (None, f"https://elsewhere.example/{BY}"),
+        (None, f"{BY}/_history/1"),
+        (a_role("99", active=False), "PractitionerRole/99"),
+        (a_role("99", practitioner={}), "PractitionerRole/99"),
+        (a_role("99", practitioner={"reference": "Practitioner/unknown"}), "PractitionerRole/99"),
+        (a_role("99", practitioner={"reference": "Patient/7"}), "PractitionerRole/99"),
+        (a_role("99", period={"end": "2026-02-28"}), "PractitionerRole/99"),
+        (a_role("99", period={"start": "2027"}), "PractitionerRole/99"),
     ],
-    ids=["unknown", "inactive", "patient", "no reference"],
+    ids=[
+        *("unknown", "inactive", "patient", "no reference", "another server's", "a version", "inactive role"),
+        *("nobody's role", "a role of somebody unknown", "a role of no practitioner", "past role", "role to come"),
+    ],
 )
 def test_only_a_person_whom_the_server_knows_decides(bridge: BridgeInMemory, person: Any, by: str) -> None:
     job = done(bridge)
@@ -396,3 +411,17 @@ def test_what_the_destination_does_not_take_for_a_later_one_is_not_done(
     run(bridge)
     assert (bridge.job(job).status, bridge.job(job).reason) == (Status.HELD, "report.superseded")
     assert (statuses(bridge, job), bridge.happen(job, Event.CANCEL)) == (["preliminary"], False)
+
+
+def test_a_role_of_a_practitioner_who_left_signs_nothing(bridge: BridgeInMemory) -> None:
+    job = done(bridge)
+    bridge.record.store({"resourceType": "Practitioner", "id": "12", "active": False})
+    with pytest.raises(Refused) as caught:
+        sign(bridge, job, by=ROLE)
+    assert caught.value.code == "report.person-unfit"
+
+
+@pytest.mark.parametrize("period", [{"start": "2026"}, {"end": "2026-03"}, {"end": "2026-03-02"}])
+def test_a_role_is_held_to_the_end_of_its_last_day(bridge: BridgeInMemory, period: dict[str, str]) -> None:
+    bridge.record.store(a_role(period=period))
+    assert sign(bridge, done(bridge), by=ROLE).status is FINAL
