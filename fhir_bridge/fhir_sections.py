@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr
 
 from fhir_bridge.setting_types import BaseUrl, Seconds, Section, Words
 
+WRITTEN = ("DiagnosticReport", "Observation", "ImagingStudy", "Device", "Provenance", "Communication", "Task")
 _SCOPES = {  # all that the defaults use: the patient, the order and the context are read, results written, Subscriptions kept
     "rs": (
         "Patient", "ServiceRequest", "Encounter", "Condition", "AllergyIntolerance", "MedicationRequest", "MedicationStatement",

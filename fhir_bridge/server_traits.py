@@ -40,7 +40,7 @@ PROFILES: Mapping[str, ServerTraits] = {
         required=("Observation.encounter", "Observation.effectiveDateTime", "DiagnosticReport.encounter"),
     ),
     "azure": ServerTraits(hooks=False, page_size=100),
-    "google": ServerTraits(hooks=False, page_size=100, sorts_by_change=True),
+    "google": ServerTraits(hooks=False, page_size=100),
 }
 
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from fhir_bridge.fhir_sections import WRITTEN
 from fhir_bridge.sections import (
     Archive,
     AuthoritySection,
@@ -162,6 +163,11 @@ def _fhir_problems(fhir: Fhir) -> Iterator[str]:
         yield "fhir.base_url: credentials off loopback without TLS; use https, or set fhir.allow_plaintext"
     if _is_open(fhir.smart.token_url):
         yield "fhir.smart.token_url: off loopback without TLS"
+    spared = [kind for kind in WRITTEN if kind != "DiagnosticReport"]
+    if set(fhir.server.not_written or ()) - set(spared):
+        yield f"fhir.server.not_written: of {', '.join(spared)}"
+    if not all(re.fullmatch(rf"({'|'.join(WRITTEN)})(\.\w+)+", element) for element in fhir.server.required or ()):
+        yield f"fhir.server.required: elements as Observation.encounter, of {', '.join(WRITTEN)}"
 
 
 def _is_open(url: str) -> bool:

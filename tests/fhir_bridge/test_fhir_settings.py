@@ -32,6 +32,10 @@ def file(tmp_path: Path) -> Path:
         (("fhir.base_url=https://:CANARY@fhir.example/r4",), "fhir.base_url: "),
         (("fhir.profile=epi",), "fhir.profile: "),
         (("fhir.server.page_size=0",), "fhir.server.page_size: "),
+        (("fhir.server.not_written=Provenance,DiagnosticReport",), "fhir.server.not_written: "),
+        (("fhir.server.not_written=Provenence",), "fhir.server.not_written: "),
+        (("fhir.server.required=Observation.encounter,Obsrvation.issued",), "fhir.server.required: "),
+        (("fhir.server.required=Observation",), "fhir.server.required: "),
         (("fhir.circuit_failures=0",), "fhir.circuit_failures: "),
     ],
 )
@@ -56,6 +60,7 @@ def test_a_bearer_needs_its_token() -> None:
         ("fhir.auth=basic", "fhir.username=a", "fhir.base_url=https://fhir.example/r4"),
         ("fhir.auth=basic", "fhir.username=a", "fhir.base_url=http://127.0.0.1:8080/fhir"),
         ("fhir.smart.token_url=http://localhost:8080/token",),
+        ("fhir.server.not_written=Device,Provenance", "fhir.server.required=DiagnosticReport.encounter"),
     ],
 )
 def test_what_fits_is_taken(file: Path, assignments: tuple[str, ...]) -> None:
