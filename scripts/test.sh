@@ -15,17 +15,25 @@ fi
 scripts/lint.sh
 [ $# -eq 0 ] || exec .venv/bin/pytest "$@"
 
-# Two runs side by side, of about the same length: the stories with real peers, and everything else.
-rest=()
+# Three runs side by side, of about the same length: stories on FHIR servers, the other stories with real peers, and everything else.
+fhir=(tests/acceptance/test_fhir_*.py tests/acceptance/test_*_on_*.py)
+stories=() rest=()
+for path in tests/acceptance/test_*.py; do
+    case " ${fhir[*]} " in *" $path "*) ;; *) stories+=("$path") ;; esac
+done
 for path in tests/*; do
     case $path in tests/acceptance | tests/conftest.py | tests/data | tests/support) ;; *) rest+=("$path") ;; esac
 done
-log=$(mktemp)
-.venv/bin/pytest "${rest[@]}" >"$log" 2>&1 &
+logs=$(mktemp -d)
+.venv/bin/pytest "${rest[@]}" >"$logs/rest" 2>&1 &
 others=$!
-trap 'kill "$others" 2>/dev/null || true; rm -f "$log"' EXIT
+.venv/bin/pytest "${fhir[@]}" >"$logs/fhir" 2>&1 &
+servers=$!
+trap 'kill "$others" "$servers" 2>/dev/null || true; rm -rf "$logs"' EXIT
 status=0
-.venv/bin/pytest tests/acceptance || status=$?
+.venv/bin/pytest "${stories[@]}" || status=$?
+wait "$servers" || status=$?
+cat "$logs/fhir"
 wait "$others" || status=$?
-cat "$log"
+cat "$logs/rest"
 exit "$status"
