@@ -219,8 +219,9 @@ class Inbox:
         return any(k.order.service_request == request for k in known)
 
     def _put_off_or_quarantine(self, ledger: Ledger, told: _Told, error: Classified) -> None:
-        log.event("notification.not-settled", notification=told.rows[0].id, code=error.code, where=error.where,
-                  error_id=error.error_id, frames=error.frames)  # fmt: skip
+        if error.code != told.rows[0].reason:  # not with every try: an outage lasts, and many wait
+            log.event("notification.not-settled", notification=told.rows[0].id, code=error.code, where=error.where,
+                      error_id=error.error_id, frames=error.frames)  # fmt: skip
         early = error.code == NOT_FOUND and not told.was_missed
         if error.disposition is Disposition.UNAVAILABLE or early:
             wait = max(RETRY_SECONDS[min(told.attempts, len(RETRY_SECONDS) - 1)], error.retry_after or 0)

@@ -290,7 +290,7 @@ class Ledger(Protocol):
         """It is due again at once, as if it had never been tried. False where it is unknown."""
 
     def forget_notifications(self, before: datetime) -> int:
-        """Those that were done before then are removed; how many. The same version would be news again."""
+        """Those that were done before then are removed, and those that name no resource; how many. The same version would be news again."""
 
     def aliases_of(self, identifiers: Sequence[Identifier]) -> tuple[PatientAlias, ...]:
         """Of those of these numbers that were merged: the one at the end of the chain. By system, else namespace, and value."""

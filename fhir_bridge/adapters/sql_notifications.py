@@ -83,7 +83,8 @@ def replay(connection: Connection, at: datetime, notification: int) -> bool:
 
 def forget(connection: Connection, before: datetime) -> int:
     """`Ledger.forget_notifications`. A settled one's `wake_at` is when it was settled."""
-    old = delete(t.notification).where(_N.status == "done", _N.wake_at < before)
+    useless = and_(_N.status == "quarantined", _N.resource_type == "")
+    old = delete(t.notification).where(or_(_N.status == "done", useless), _N.wake_at < before)
     return connection.execute(old).rowcount
 
 

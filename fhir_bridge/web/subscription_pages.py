@@ -16,7 +16,7 @@ ALARM_WORDS: Mapping[str, str] = {
     "subscription.stopped": "The FHIR server has stopped it, and it could not be started again.",
     "subscription.not-activated": "The FHIR server has not activated it for more than ten minutes.",
     "subscription.not-seen": "Nobody has looked at it for long: the FHIR server is away, or our workers are.",
-    "feed.catch-up-late": "The FHIR server has not been asked for what it did not tell for long.",
+    "feed.catch-up-late": "For long, nobody could ask the FHIR server to the end for what it did not tell.",
     "feed.events-missed": "Within a day, changes were found by asking that it should have told.",
     "feed.silent": "Asking found changes, but it has told nothing for long.",
 }

@@ -1,6 +1,7 @@
 """Notifications into orders, on the in-memory store and record."""
 
 import pytest
+from structlog.testing import capture_logs
 
 from fhir_bridge.errors import Refused, Unavailable
 from fhir_bridge.job import Status
@@ -197,6 +198,14 @@ def test_what_is_told_while_a_resource_is_read_is_read_again(house: House) -> No
     house.inbox.settle_due()
     first, second = house.store.state.notifications.values()
     assert (first.status, second.status) == ("done", "ready")
+
+
+def test_what_waits_in_an_outage_is_said_once_and_not_with_every_try(house: House) -> None:
+    house.record.outage = Unavailable("fhir.unavailable", "GET ServiceRequest", "no answer")
+    with capture_logs() as logged:
+        house.notify()
+        house.retry(20)
+    assert [entry["event"] for entry in logged] == ["notification.not-settled"]
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])

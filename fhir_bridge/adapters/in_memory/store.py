@@ -163,7 +163,10 @@ class InMemoryLedger:
 
     def forget_notifications(self, before: datetime) -> int:
         kept = self._state.notifications.items()
-        old = [number for number, one in kept if one.status == "done" and self._state.wake_at[number] < before]
+        useless = {
+            n for n, one in kept if one.status == "done" or (one.status == "quarantined" and not one.resource_type)
+        }
+        old = [number for number in useless if self._state.wake_at[number] < before]
         for number in old:
             for column in (self._state.notifications, self._state.bodies, self._state.wake_at):
                 del column[number]

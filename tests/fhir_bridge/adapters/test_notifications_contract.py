@@ -207,6 +207,18 @@ def test_only_what_was_done_long_ago_is_forgotten(house: House) -> None:
     assert (count, [version for _, _, version in kept(house)]) == (1, ["2", "3", "4"])
 
 
+def test_what_names_no_resource_is_forgotten_though_it_could_not_be_used(house: House) -> None:
+    """A person can do nothing with it: the server was asked what changed, and a replay has nothing to read."""
+    nothing = Notification(0, "orders", "POST", "", "", "", "quarantined", reason="hook.content-type")
+    hook(house, nothing, told("2"))
+    settle(house, 2, "quarantined", "order.patient-conflict")
+    house.clock.advance(100)
+    hook(house, nothing)
+    with house.store.transaction() as ledger:
+        count = ledger.forget_notifications(house.clock.now() - timedelta(seconds=50))
+    assert (count, [n.id for n in house.store.notifications()]) == (1, [3, 2])
+
+
 def test_numbers_of_notifications_are_not_used_again(house: House) -> None:
     hook(house, told("1"), told("2"))
     settle(house, 1, "done")
