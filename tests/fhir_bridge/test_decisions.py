@@ -7,22 +7,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
 
 from fhir_bridge.adapters.in_memory.delivery import InMemoryDelivery
-from fhir_bridge.decisions import Decisions
-from fhir_bridge.errors import Refused, Unavailable, Uncertain
+from fhir_bridge.errors import Refused, Unavailable
 from fhir_bridge.job import Event, Stage, Status
-from fhir_bridge.ports import Receipt
 from inference.prediction import Prediction
-from mappings.finding import Report, ReportStatus, RetractionReason
+from mappings.finding import ReportStatus
 from tests.support.bridge_in_memory import MODEL, BridgeInMemory
+from tests.support.decided_jobs import (
+    AMENDED,
+    BY,
+    CORRECTED,
+    FINAL,
+    ROLE,
+    a_bridge,
+    a_role,
+    decisions,
+    done,
+    retract,
+    run,
+    sign,
+    statuses,
+)
 from tests.support.frozen_clock import FrozenClock
-
-BY, ROLE = "Practitioner/12", "PractitionerRole/3"
-FINAL, AMENDED, CORRECTED = ReportStatus.FINAL, ReportStatus.AMENDED, ReportStatus.CORRECTED
-WRONG = RetractionReason.WRONG_PATIENT
 
 
 @pytest.fixture
@@ -30,49 +37,6 @@ def bridge(tmp_path: Path, clock: FrozenClock) -> Iterator[BridgeInMemory]:
     bridge = a_bridge(tmp_path, clock)
     yield bridge
     bridge.vault.close()
-
-
-def a_bridge(folder: Path, clock: FrozenClock) -> BridgeInMemory:
-    bridge = BridgeInMemory(folder, clock)
-    bridge.record.store({"resourceType": "Practitioner", "id": "12", "active": True}, a_role())
-    bridge.film()
-    return bridge
-
-
-def a_role(name: str = "3", **elements: Any) -> dict[str, Any]:
-    """A PractitionerRole of the practitioner, by an absolute reference, as some servers write it."""
-    held_by = {"reference": f"https://fhir.example/r4/{BY}"}
-    return {"resourceType": "PractitionerRole", "id": name, "active": True, "practitioner": held_by, **elements}
-
-
-def done(bridge: BridgeInMemory) -> str:
-    job = bridge.order()
-    bridge.run_until_quiet()
-    assert bridge.job(job).status is Status.DONE
-    bridge.clock.advance(60)
-    return job
-
-
-def decisions(bridge: BridgeInMemory) -> Decisions:
-    return Decisions(bridge.store, bridge.kit.artifacts, bridge.record, bridge.clock)
-
-
-def sign(bridge: BridgeInMemory, job: str, status: ReportStatus = FINAL, by: str = BY) -> Report:
-    return decisions(bridge).sign(bridge.job(job), by, status)
-
-
-def retract(bridge: BridgeInMemory, job: str) -> Report:
-    return decisions(bridge).retract(bridge.job(job), BY, WRONG)
-
-
-def run(bridge: BridgeInMemory) -> None:
-    bridge.run()
-    bridge.clock.advance(60)
-    bridge.run()
-
-
-def statuses(bridge: BridgeInMemory, job: str) -> list[str]:
-    return [str(version.status) for version in bridge.destination.versions[job]]
 
 
 @pytest.mark.parametrize("by", [BY, ROLE])
@@ -300,75 +264,6 @@ def test_two_decisions_at_the_same_time_make_one_version(bridge: BridgeInMemory)
     run(bridge)
     assert statuses(bridge, job) == ["preliminary", "final"]
     assert caught.value.code in ("report.status-unfit", "report.changed-meanwhile")
-
-
-class Faltering(InMemoryDelivery):
-    """Whether the next deliveries fail, and whether they were done all the same."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.faults: list[str] = []
-
-    def deliver(self, report: Report) -> Receipt:
-        fault = self.faults.pop(0) if self.faults else ""
-        if fault != "lost":
-            receipt = super().deliver(report)
-        if fault:
-            raise Uncertain("test.uncertain", "peer", "cut off")
-        return receipt
-
-
-ACTS = st.sampled_from(["run", "sign", "amend", "retract", "replay", "replay-delivery", "lost", "cut-off", "merge"])
-
-
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(ACTS, max_size=8))
-@example(["sign", "merge", "run", "merge"])
-@example(["sign", "retract", "run", "replay"])  # what is taken back is not the signature: that never got there
-def test_whatever_happens_the_report_has_the_status_of_the_last_act(
-    tmp_path_factory: pytest.TempPathFactory, acts: list[str]
-) -> None:
-    bridge = a_bridge(tmp_path_factory.mktemp("bridge"), FrozenClock())
-    bridge.destination = Faltering()
-    bridge.with_deliveries(bridge.destination)
-    bridge.worker = bridge.a_worker(max_attempts=50)
-    job = done(bridge)
-    expected = "preliminary"
-    for act in acts:
-        expected = play(bridge, job, act, expected)
-        bridge.clock.advance(60)
-    for _ in range(12):
-        run(bridge)
-    holds = [entry.reason for entry in bridge.store.history(job) if entry.event == Event.HOLD]
-    waits_for_a_person = (bridge.job(job).status, holds[-1:]) == (Status.HELD, ["report.decision-needed"])
-    assert waits_for_a_person or bridge.job(job).status is Status.DONE
-    assert statuses(bridge, job)[-1] == expected
-    bridge.vault.close()
-
-
-def play(bridge: BridgeInMemory, job: str, act: str, expected: str) -> str:
-    """The act, and the status that the report is to have in the end."""
-    assert isinstance(bridge.destination, Faltering)
-    if act == "run":
-        bridge.run()
-    elif act in ("lost", "cut-off"):
-        bridge.destination.faults.append(act)
-    elif act in ("sign", "amend"):
-        try:
-            return str(sign(bridge, job, FINAL if act == "sign" else AMENDED).status)
-        except Refused:
-            return expected
-    elif act == "retract":
-        try:
-            return str(retract(bridge, job).status)
-        except Refused:
-            return expected
-    elif act == "replay-delivery":
-        bridge.happen(job, Event.REPLAY, Stage.DELIVER)
-    elif bridge.happen(job, Event.REPLAY if act == "replay" else Event.PATIENT, Stage.REPORT):
-        # the report is made anew: after a retraction it goes out, and a signature that did not get there yet is asked for again
-        return "preliminary" if expected == "entered-in-error" else statuses(bridge, job)[-1]
-    return expected
 
 
 def test_what_a_server_keeps_otherwise_than_sent_can_be_taken_back_and_not_be_cancelled(bridge: BridgeInMemory) -> None:

@@ -1,5 +1,6 @@
 """Radiographs for tests: arrays wrapped into DX or CR objects as de-identification would leave them."""
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,11 @@ def a_film(
 
 def a_chest(rows: int = 224, columns: int = 224, seed: int = 0) -> npt.NDArray[np.uint8]:
     """A drawing with the tones of a chest film: bright spine and ribs, two dark lungs, texture. No patient, no anatomy."""
+    return _chest(rows, columns, seed).copy()
+
+
+@cache
+def _chest(rows: int, columns: int, seed: int) -> npt.NDArray[np.uint8]:
     y, x = np.mgrid[0:rows, 0:columns].astype(float)
     y, x = y / rows, x / columns
     lungs = sum(np.exp(-(((x - centre) / 0.13) ** 4) - ((y - 0.5) / 0.33) ** 4) for centre in (0.28, 0.72))
