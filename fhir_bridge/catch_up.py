@@ -245,7 +245,8 @@ class _Walk:
 
     def _keep(self, ledger: Ledger, page: ChangePage, advanced: datetime | None) -> None:
         ours = self.clock.now()
-        found = {_notification(one, page.server_time, ours): one for one in page.changes if not one.is_ours}
+        told_at = page.latest_time or page.server_time
+        found = {_notification(one, told_at, ours): one for one in page.changes if not one.is_ours}
         feed = ledger.feed(self.name)
         expected = {one for one, change in found.items() if self._is_expected(feed, change, page.server_time)}
         late = {one for one in expected if _age(found[one], page.server_time) > TOLD_WITHIN}

@@ -31,6 +31,9 @@ class ChangePage:
     changes: tuple[Change, ...]
     server_time: datetime | None = None
     unusable: int = 0
+    latest_time: datetime | None = (
+        None  # the later of the two: some servers say in `Bundle.meta` when something changed last
+    )
 
 
 class ChangeFeed(Protocol):

@@ -94,7 +94,8 @@ def _change_page(page: Page, change_of: Callable[[Any], Change | None]) -> Chang
             unusable += 1
         else:
             changes += [change] if change else []
-    return ChangePage(tuple(changes), _server_time(page), unusable)
+    times = _times(page)
+    return ChangePage(tuple(changes), min(times, default=None), unusable, max(times, default=None))
 
 
 def _changed(entry: Resource, kind: str) -> Change | None:
@@ -141,9 +142,13 @@ def _unusable() -> NoReturn:
 
 def _server_time(page: Page) -> datetime | None:
     """The earlier one: a proxy in front has a clock of its own, and too late a time would skip changes."""
+    return min(_times(page), default=None)
+
+
+def _times(page: Page) -> list[datetime]:
     meta = page.bundle.get("meta")
     times = [_time(meta.get("lastUpdated", ""))] if isinstance(meta, dict) else []
-    return min((time for time in (*times, page.date) if time), default=None)
+    return [time for time in (*times, page.date) if time]
 
 
 def _time(written: object) -> datetime | None:

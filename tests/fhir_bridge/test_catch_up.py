@@ -64,6 +64,16 @@ def test_a_version_that_a_restored_server_gives_anew_is_found(clock: FrozenClock
     assert asking.found() == [("PUT", "1", "2")] * 2
 
 
+def test_a_bundle_that_bears_the_time_of_its_newest_change_makes_nothing_news(started: Asking) -> None:
+    at = started.theirs.now()
+    two = tuple(Change(KIND, name, "1", at - timedelta(seconds=age)) for name, age in (("a", 100), ("b", 0)))
+    for _ in range(4):
+        started.script([ChangePage(two, at, latest_time=started.theirs.now())])
+        started.catch_up.turn()
+        started.pass_time(300)
+    assert started.found() == [("PUT", "a", "1"), ("PUT", "b", "1")]
+
+
 @pytest.mark.parametrize("ahead", [HOUR, 50 * 365 * 24 * HOUR])
 def test_what_bears_a_time_to_come_is_kept_once(started: Asking, ahead: int) -> None:
     at = started.theirs.now() + timedelta(seconds=ahead)

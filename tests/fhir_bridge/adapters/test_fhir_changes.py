@@ -94,8 +94,9 @@ def test_the_servers_time_is_that_of_its_date(serve: Serve) -> None:
 def test_of_a_proxys_date_and_the_servers_own_time_the_earlier_counts(serve: Serve) -> None:
     own = bundle(meta={"lastUpdated": "2026-03-02T09:39:59.5Z"})
     proxy_behind = bundle(meta={"lastUpdated": "2026-03-02T09:55:00.000Z"})
-    times = [page.server_time for client in (serve(own), serve(proxy_behind)) for page in changed(client)]
-    assert times == [AT - timedelta(seconds=0.5), AT]
+    pages = [page for client in (serve(own), serve(proxy_behind)) for page in changed(client)]
+    assert [page.server_time for page in pages] == [AT - timedelta(seconds=0.5), AT]
+    assert [page.latest_time for page in pages] == [AT, AT + timedelta(minutes=15)]
 
 
 def test_an_answer_without_a_date_has_no_time(serve: Serve) -> None:
