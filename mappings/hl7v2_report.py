@@ -10,6 +10,7 @@ import base64
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from mappings import code_system
@@ -90,7 +91,7 @@ def _header(report: Report, receiver: Receiver, writer: Er7Writer, body: str) ->
         6: receiver.facility,
     }
     fields = {position: writer.exact(name) for position, name in named.items()}
-    fields |= {7: writer.time(report.issued), 9: "ORU^R01^ORU_R01", 11: "P", 12: receiver.version, 18: receiver.charset}
+    fields |= {7: writer.time(report.act_at), 9: "ORU^R01^ORU_R01", 11: "P", 12: receiver.version, 18: receiver.charset}
     return header(fields | {10: _control_id(report.job, receiver, body)})
 
 
@@ -118,22 +119,30 @@ def _patient(report: Report, writer: Er7Writer) -> str:
 def _order(report: Report, writer: Er7Writer) -> str:
     """ORC and OBR: the numbers as the order's sender wrote them, OBR-18 the accession number (IHE RAD-4).
 
-    OBR-7 is the time of the analysis, the only one that a report has; that of the images stands in the study.
+    OBR-7 is the time of the images; where nobody said it, that of the report.
     """
     placer, filler, accession = (_of_type(report, kind) for kind in ("PLAC", "FILL", "ACSN"))
     numbers = {2: writer.entity(placer), 3: writer.entity(filler)}
-    issued = writer.time(report.issued)
     request = {
         **numbers,
         1: "1",
         4: writer.coded(_procedure(report)),
-        7: issued,
+        7: _observed(report, writer),
         18: writer.exact(accession.value) if accession else "",
-        22: issued,
+        22: writer.time(report.act_at),
         24: writer.exact(report.modality),
         25: _RESULT_STATUS[report.status][0],
     }
     return segment("ORC", {1: "RE", **numbers}) + segment("OBR", request)
+
+
+def _observed(report: Report, writer: Er7Writer) -> str:
+    """An R4 dateTime as TS: to the second, or the date, month or year alone."""
+    if not report.started:
+        return writer.time(report.issued)
+    if "T" not in report.started:
+        return report.started.replace("-", "")
+    return writer.time(datetime.fromisoformat(report.started))
 
 
 def _of_type(report: Report, kind: str) -> Identifier | None:

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 import pytest
 from hl7apy.parser import parse_message
 
-from hl7_listener.message import Message
+from hl7_listener.message import Message, Segment
 from mappings.finding import Decision, Report, ReportStatus
 from mappings.hl7v2_report import Receiver, oru_from
 from mappings.order import Identifier, PatientIdentity
@@ -52,3 +52,28 @@ def test_what_was_not_analysed_is_taken_back_as_wrong_too() -> None:
 def test_each_act_is_a_message_of_its_own_and_the_same_one_again() -> None:
     ids = [Message(oru_from(decided(status), RIS)).segments[0].value(10) for status in [*ReportStatus, *ReportStatus]]
     assert (len({*ids}), ids[:5]) == (5, ids[5:])
+
+
+def segments_of(report: Report) -> dict[str, Segment]:
+    return {segment.name: segment for segment in Message(oru_from(report, RIS)).segments}
+
+
+@pytest.mark.parametrize("status", [ReportStatus.FINAL, ReportStatus.RETRACTED])
+def test_an_act_is_told_with_its_own_time(status: ReportStatus) -> None:
+    """MSH-7 (§2.14.9.7); OBR-22: when results were reported or their status changed (§4.5.3.22)."""
+    segments = segments_of(decided(status))
+    assert (segments["MSH"].value(7), segments["OBR"].value(22)) == ("20260115100000+0000",) * 2
+
+
+@pytest.mark.parametrize(
+    ("started", "shown"),
+    [
+        ("2026-01-15T08:15:00.5+01:00", "20260115071500+0000"),
+        ("2026-01-15", "20260115"),
+        ("2026", "2026"),
+        ("", "20260115083005+0000"),  # not known: the time of the analysis
+    ],
+)
+def test_the_observation_is_of_the_time_of_the_images(started: str, shown: str) -> None:
+    """OBR-7 (§4.5.3.7), as effectiveDateTime of the FHIR report."""
+    assert segments_of(replace(decided(ReportStatus.PRELIMINARY), started=started))["OBR"].value(7) == shown
