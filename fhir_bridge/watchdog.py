@@ -142,7 +142,8 @@ class Watchdog:
     """Looks at the Subscriptions of the feeds that are wanted, and mends them. For one thread.
 
     Every `watch_seconds`; at once in a new process, and where `Feed.looked` is None; soon while a server has yet to activate one; after
-    trouble with the server at growing intervals. `subscriptions` is None where there is no FHIR server.
+    trouble with the server at growing intervals. Each is written at most once in `watch_seconds`. `subscriptions` is None where there is
+    no FHIR server.
     """
 
     def __init__(
@@ -156,6 +157,7 @@ class Watchdog:
         self._next: datetime | None = None
         self._failures = 0
         self._said: set[tuple[str, str]] = set()  # trouble that the log has already
+        self._mended_at: dict[str, datetime] = {}
         self._written: dict[str, tuple[str, ...]] = {}  # what we set right last, until a look finds all well
         self._not_kept: dict[str, tuple[str, ...]] = {}  # what the log has of that
 
@@ -230,7 +232,12 @@ class Watchdog:
         if as_good_as_it_gets and state.differs == self._written.get(state.name):
             self._say_not_kept(state)  # to write it again each time would cost notifications, and change nothing
             return state
+        now = self._clock.now()
+        last = self._mended_at.get(state.name)
+        if last is not None and timedelta() <= now - last < timedelta(seconds=self._watch_seconds):
+            return state  # it did not help, as where the server cannot reach us: once a turn is enough
         mended = subscriptions.mend(state.name)
+        self._mended_at[state.name] = now
         self._written[state.name] = mended.differs or state.differs
         return mended
 

@@ -267,6 +267,23 @@ def test_what_is_changed_by_hand_is_set_right_each_time(
     assert server.mended == ["orders", "orders"]
 
 
+@pytest.mark.parametrize("is_told", [False, True], ids=["found by looking", "told by a notification"])
+def test_one_that_fails_each_time_it_is_activated_is_written_once_a_turn_and_seen_as_stopped(
+    watchdog: Watchdog, server: FakeSubscriptions, store: InMemoryStore, clock: FrozenClock, is_told: bool
+) -> None:
+    """A server that cannot reach our hook: it tries, and gives up."""
+    statuses = []
+    for _ in range(int(3 * WATCH)):
+        server.stands("orders", "error")
+        if is_told:
+            keep(store, "orders", looked=None)
+        watchdog.turn()
+        clock.advance(1)
+        statuses.append(feed_of(store).status)
+    assert server.mended == ["orders"] * 3
+    assert statuses.count("error") > 2 * WATCH
+
+
 def test_a_clock_that_is_put_back_makes_no_subscription_wait_for_the_hours_to_come_again(
     watchdog: Watchdog, server: FakeSubscriptions, clock: FrozenClock
 ) -> None:
