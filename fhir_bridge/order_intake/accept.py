@@ -17,6 +17,7 @@ from fhir_bridge.rendezvous.same_order import (
     other_procedure,
     same_patient,
     same_placer,
+    same_procedure,
 )
 from fhir_bridge.rendezvous.survivor import authority, with_survivors
 from mappings.order import Order, OrderControl, OrderKey, Standing
@@ -95,21 +96,29 @@ def _same(ours: Sequence[KnownOrder], order: Order) -> list[KnownOrder]:
     """The known orders that this one is: one, or all under its number where it does not say which.
 
     Of several under one accession number a new order or a change is one; what stops or releases goes for all, where it names a
-    procedure for all of these. A ServiceRequest is one order, and none of another procedure.
+    procedure for all of these. A ServiceRequest is one order, that of its procedure: which result answers it is not guessed.
     """
     same = [k for k in ours if not contradicts(k.order, order)]
     if not same and order.control in _CHANGES:
         same = [k for k in ours if same_placer(k.order, order)]  # it corrects the numbers, too
         if len(same) > 1:
             raise MappingRefused("order.ambiguous", "OBR^1^4", "several orders bear this number, none this procedure")
+    if len(same) > 1 and order.standings:
+        return _of_procedure(same, order)
     if len(same) < 2 or all(k.order.part for k in same):
         return same
     named = [k for k in same if not other_procedure(k.order.procedure, order.procedure)]
-    if order.standings:
-        return named[:1]
     if order.control in _CHANGES and len(named) != 1:
         raise MappingRefused("order.ambiguous", "OBR^1^18", "several orders bear this number")
     return named if order.control in _FOR_ALL else (named or same)[:1]
+
+
+def _of_procedure(same: Sequence[KnownOrder], order: Order) -> list[KnownOrder]:
+    exactly = [k for k in same if same_procedure(k.order.procedure, order.procedure)]
+    found = exactly or [k for k in same if not other_procedure(k.order.procedure, order.procedure)]
+    if len(found) > 1 and order.control is not OrderControl.NONE:
+        raise MappingRefused("order.ambiguous", "ServiceRequest.code", "several orders bear this number")
+    return found if len(found) == 1 else []
 
 
 def _touch(ledger: Ledger, same: Sequence[KnownOrder], order: Order, source: str) -> Taken:

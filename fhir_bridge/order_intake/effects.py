@@ -26,8 +26,23 @@ def touch(ledger: Ledger, known: KnownOrder, order: Order, source: str) -> Resul
 def _new(ledger: Ledger, known: KnownOrder, order: Order, _source: str) -> Result:
     if known.job.status is Status.CANCELLED:
         return _new_after_cancel(ledger, known, order)
+    is_late = known.job.status is not Status.DONE and _said_cancel(known.order)
+    if is_late and not _is_older_than_a_move(known, order):
+        return _new_after_late_cancel(ledger, known, order)
     ledger.note(known.job.id, "received-again", "order.same")
     _enrich(ledger, known, order)
+    return AS_ASKED
+
+
+def _new_after_late_cancel(ledger: Ledger, known: KnownOrder, order: Order) -> Result:
+    """The cancel could not stop the job any more, and is wished for no longer."""
+    wanted = with_word(changed(known.order, order), Standing(HL7V2, OrderControl.NEW))
+    ledger.update_order(known.job.id, replace(wanted, moved=_with_move(known, order)))
+    if together(wanted) is not OrderControl.CANCEL and ledger.happen(
+        known.job.id, Event.CHANGE, ORDERED_ANEW, Stage.CONTEXT
+    ):
+        return AS_ASKED
+    ledger.note(known.job.id, "received-again", f"order.{known.job.status}")
     return AS_ASKED
 
 

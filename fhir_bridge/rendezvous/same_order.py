@@ -212,6 +212,11 @@ def _two(left: str, right: str) -> bool:
     return bool(left and right and left != right)
 
 
+def same_procedure(known: Code | None, arrived: Code | None) -> bool:
+    """One code of one system."""
+    return bool(known and arrived and known.code) and _named(known) == _named(arrived)
+
+
 def _differ(known: PatientIdentity, arrived: PatientIdentity) -> bool:
     """An authority of which both sides have numbers, and none in common."""
     left, right = _by_authority(known), _by_authority(arrived)

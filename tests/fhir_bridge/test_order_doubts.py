@@ -1,5 +1,6 @@
 """Orders in trouble: servers after an outage, clocks that jump, several studies, cancels without a patient, mixed doors."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from fhir_bridge.errors import Unavailable
 from fhir_bridge.job import Event, Status
+from mappings.code import Code
 from mappings.order import OrderControl
 from tests.support.builders import an_order
 from tests.support.fhir_house import (
@@ -14,6 +16,7 @@ from tests.support.fhir_house import (
     OTHER_PATIENT,
     PATIENT,
     House,
+    a_code,
     a_service_request,
     a_task,
     an_imaging_study,
@@ -197,3 +200,38 @@ def test_a_number_of_another_system_does_not_make_a_guess_certain(house: House) 
     numbers = [uid, {"system": "urn:pacs", "value": "5"}]
     house.put(an_imaging_study(identifier=numbers, started="2026-03-02T10:00:00Z", procedureCode=[code]))
     assert (house.jobs(), house.settled()) == ([], ("done", "study.order-ambiguous"))
+
+
+# several orders by HL7 v2 under one accession number: nothing is guessed
+def two_by_hl7(house: House, **changes: Any) -> list[str]:
+    codes = (Code("XHAND", "urn:site:procedures"), Code("XCHEST", "urn:site:procedures"))
+    orders = [an_order("1", placer=an_order(str(n)).placer, procedure=code) for n, code in enumerate(codes, 1)]
+    return [house.hl7(replace(order, **changes)).job for order in orders]
+
+
+@pytest.mark.parametrize("status", ["active", "revoked"])
+@pytest.mark.parametrize("code", [{}, {"code": a_code("36643-5")}], ids=["no code", "another code system"])
+def test_a_request_that_could_be_each_of_several_orders_is_none_of_them(
+    house: House, status: str, code: dict[str, Any]
+) -> None:
+    two_by_hl7(house)
+    house.put(a_service_request(status=status, **code))
+    assert ([job.order.service_request for job in house.jobs()], house.statuses()) == (["", ""], [READY, READY])
+    assert house.settled() == ("quarantined", "order.ambiguous")
+
+
+def test_of_several_orders_the_one_of_its_very_procedure_goes_before_one_that_says_none(house: House) -> None:
+    house.hl7(an_order("1", procedure=None))
+    taken = house.hl7(an_order("1", placer=an_order("2").placer))
+    house.put(a_service_request(code=a_code("XCHEST", "urn:site:procedures")))
+    assert [job.id for job in house.jobs() if job.order.service_request] == [taken.job]
+
+
+def test_what_hl7_v2_orders_anew_runs_anew_though_its_cancel_came_too_late(house: House) -> None:
+    house.hl7(an_order("1"))
+    claim = house.queue.claim("w")
+    assert claim is not None
+    house.store.begin_delivery(claim, "fhir")
+    late = house.hl7(an_order("1", control=CANCEL)).warning
+    house.hl7(an_order("1"))
+    assert (late, house.standing()) == ("order.cancel-too-late", [(READY, "order.ordered-anew")])
