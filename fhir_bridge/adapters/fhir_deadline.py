@@ -13,6 +13,7 @@ from typing import Any
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+_LEAST_SECONDS = 0.1  # an answer that is on its way may come
 _remaining: ContextVar[Callable[[], float]] = ContextVar("remaining")
 
 
@@ -41,7 +42,7 @@ class _Reader(io.RawIOBase):
         seconds = _remaining.get()()
         if seconds <= 0:
             raise TooSlow
-        self._sock.settimeout(min(seconds, self._silence))
+        self._sock.settimeout(min(max(seconds, _LEAST_SECONDS), self._silence))
         return self._raw.readinto(buffer)
 
     def close(self) -> None:

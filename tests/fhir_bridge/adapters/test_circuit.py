@@ -12,7 +12,7 @@ from tests.support.scripted_http import Scripted, ScriptedServer, fhir, in_turn,
 from tests.support.waiting_time import WaitingTime
 
 PATIENT = {"resourceType": "Patient", "id": "1"}
-LIMITS = Limits(timeout_seconds=1, deadline_seconds=0.001, circuit_failures=3, circuit_seconds=30)  # one attempt a call
+LIMITS = Limits(timeout_seconds=1, deadline_seconds=0.2, circuit_failures=3, circuit_seconds=30)  # one attempt a call
 HTML = {"Content-Type": "text/html"}
 
 
