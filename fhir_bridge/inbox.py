@@ -186,7 +186,7 @@ class Inbox:
 
     def _found(self, study: Resource) -> tuple[Resource, ...]:
         """The imaging orders that it may be of, where it names none."""
-        found = self.record.find_orders_for(study, frozenset(), self.policy.study_window_days)
+        found = self.record.find_orders_for(study, self.policy.study_window_days)
         return tuple(request for request in found if self._concerns_us(request))
 
     def _order(self, request: Resource, patient: Resource | None = None) -> Order:

@@ -12,9 +12,7 @@ class OrderSource(Protocol):
 
     def read(self, reference: str) -> Resource: ...
 
-    def find_orders_for(
-        self, study: Resource, categories: frozenset[str], window_days: float
-    ) -> tuple[Resource, ...]: ...
+    def find_orders_for(self, study: Resource, window_days: float) -> tuple[Resource, ...]: ...
 
 
 class OneLook:
@@ -34,7 +32,7 @@ class OneLook:
                 self._found[reference] = self._source.read(reference)
             return self._found[reference]
 
-    def find_orders_for(self, study: Resource, categories: frozenset[str], window_days: float) -> tuple[Resource, ...]:
+    def find_orders_for(self, study: Resource, window_days: float) -> tuple[Resource, ...]:
         """As read, not as found: a search may lag behind."""
-        found = self._source.find_orders_for(study, categories, window_days)
+        found = self._source.find_orders_for(study, window_days)
         return tuple(self.read(reference_to(request, "ServiceRequest")) for request in found)

@@ -40,7 +40,7 @@ class ClinicalRecord(Protocol):
     def find_imaging_study(self, study_instance_uid: str, patient: str, former: Sequence[Identifier] = ()) -> str:
         """`ImagingStudy/id` by study UID; empty where the server has none. `former`: numbers that the patient had before a merge."""
 
-    def find_orders_for(self, study: Resource, categories: frozenset[str], window_days: float) -> tuple[Resource, ...]:
+    def find_orders_for(self, study: Resource, window_days: float) -> tuple[Resource, ...]:
         """ServiceRequests that an ImagingStudy may be of, where it names none: by its accession number, else the active ones of its
         patient and procedure, placed within the window. Current versions; empty where there is none."""
 

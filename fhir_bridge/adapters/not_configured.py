@@ -23,7 +23,7 @@ class NoFhirServer:
     def find_imaging_study(self, study_instance_uid: str, patient: str, former: Sequence[Identifier] = ()) -> str:
         self._refuse()
 
-    def find_orders_for(self, study: Resource, categories: frozenset[str], window_days: float) -> tuple[Resource, ...]:
+    def find_orders_for(self, study: Resource, window_days: float) -> tuple[Resource, ...]:
         self._refuse()
 
     def context_of(self, patient: Resource, order: Order) -> ClinicalContext:

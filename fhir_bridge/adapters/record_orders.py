@@ -28,7 +28,6 @@ _DAY = len("2026-01-01")
 
 def orders_for(
     study: Resource,
-    categories: frozenset[str],
     window_days: float,
     *,
     search: Search,
@@ -54,7 +53,6 @@ def orders_for(
         for request in candidates.values()
         if subject_of(request) in (subject, patient)
         and _is_open(request)
-        and _is_imaging(request, categories)
         and not _contradicts(request, numbers)
         and _has_procedure(request, study)
         and _is_near(request, study, timedelta(days=window_days))
@@ -104,12 +102,6 @@ def _is_void(request: Resource) -> bool:
 def _is_open(request: Resource) -> bool:
     is_order = request.get("intent") not in _NO_ORDERS and request.get("doNotPerform") is not True
     return request.get("status") == "active" and is_order and not is_ours(request)
-
-
-def _is_imaging(request: Resource, categories: frozenset[str]) -> bool:
-    """In one of the categories; where there are none, on either side, everything is."""
-    found = {code for _, code in _codings(request.get("category"))}
-    return not found or not categories or bool(found & categories)
 
 
 def _contradicts(request: Resource, numbers: Sequence[Identifier]) -> bool:

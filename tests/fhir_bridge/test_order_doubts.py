@@ -16,6 +16,7 @@ from tests.support.fhir_house import (
     OTHER_PATIENT,
     PATIENT,
     House,
+    a_category,
     a_code,
     a_service_request,
     a_task,
@@ -235,3 +236,11 @@ def test_what_hl7_v2_orders_anew_runs_anew_though_its_cancel_came_too_late(house
     late = house.hl7(an_order("1", control=CANCEL)).warning
     house.hl7(an_order("1"))
     assert (late, house.standing()) == ("order.cancel-too-late", [(READY, "order.ordered-anew")])
+
+
+def test_an_order_of_another_kind_that_fits_a_study_does_not_hide_the_one_for_imaging(house: House) -> None:
+    code = {"coding": [{"system": "http://loinc.org", "code": "36643-5"}]}
+    fits: dict[str, Any] = {"code": code, "authoredOn": "2026-03-01", "identifier": []}
+    house.record.store(a_service_request(**fits), a_service_request(**fits, id="10", category=a_category("108252007")))
+    house.put(an_imaging_study(started="2026-03-02T10:00:00Z", procedureCode=[code]))
+    assert [job.order.service_request for job in house.jobs()] == ["ServiceRequest/9"]

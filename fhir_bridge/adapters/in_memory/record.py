@@ -53,10 +53,9 @@ class InMemoryRecord:
         identifier = Identifier(f"urn:oid:{study_instance_uid}", DICOM_UID)
         return study_of(patient, former, self._with_identifier("ImagingStudy", identifier), self.read)
 
-    def find_orders_for(self, study: Resource, categories: frozenset[str], window_days: float) -> tuple[Resource, ...]:
+    def find_orders_for(self, study: Resource, window_days: float) -> tuple[Resource, ...]:
         return orders_for(
             study,
-            categories,
             window_days,
             search=lambda identifier: self._with_identifier("ServiceRequest", identifier),
             of_patient=lambda patient: [r for r in self._of_type("ServiceRequest") if subject_of(r) == patient],
