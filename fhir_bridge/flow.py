@@ -178,7 +178,7 @@ def report(claim: Claim, kit: Kit) -> Next:
     links = links_of(kit.record, job.order, reference, originals[0].study_instance_uid)
     links = links if links.started else replace(links, started=_study_date(job, kit))
     pictures = kit.artifacts.folder(job.id, identified=False)
-    out = [report for report in reports_out(kit.store, kit.artifacts, job.id) if report.decision or report.earlier]
+    out = reports_out(kit.store, kit.artifacts, job.id)
     made = report_of(
         job.id, job.order, links, originals, pictures, issued=kit.clock.now(), earlier=editions_of(out)
     )  # fmt: skip

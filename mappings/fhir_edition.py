@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from mappings.fhir_elements import Json, instant
+from mappings.fhir_observations import outputs_of
 from mappings.finding import Edition, Report
 from mappings.narrative import narrative_of
 from mappings.pdf_report import pdf_of
@@ -14,7 +15,8 @@ from mappings.pdf_report import pdf_of
 def edition_of(report: Report) -> Edition:
     """The report as it will be known again. Its status does not count for the mark: a retraction changes nothing else."""
     words = narrative_of(report).conclusion()
-    return Edition(report.status, report.issued, _mark(instant(report.issued), words, [pdf_digest(pdf_of(report))]))
+    mark = _mark(instant(report.issued), words, [pdf_digest(pdf_of(report))])
+    return Edition(report.status, report.issued, mark, outputs_of(report))
 
 
 def is_of(resource: Json, editions: Iterable[Edition]) -> bool:

@@ -26,12 +26,20 @@ class ObservationLinks:
 def observations_of(report: Report, links: ObservationLinks) -> Iterator[tuple[str, Json]]:
     """(identifier value, Observation) for all that was found and measured. A refused study has no finding, whatever the model said."""
     if report.outcome is ReportOutcome.NOT_ANALYSED:
-        yield _named(report, NOT_ANALYSED), _not_analysed(report, links)
+        yield result_name(report.job, NOT_ANALYSED), _not_analysed(report, links)
     else:
         for finding in report.findings:
-            yield _named(report, finding.output), _finding(report, finding, links)
+            yield result_name(report.job, finding.output), _finding(report, finding, links)
     for measurement in report.measurements:
-        yield _named(report, measurement.output), _measurement(report, measurement, links)
+        yield result_name(report.job, measurement.output), _measurement(report, measurement, links)
+
+
+def outputs_of(report: Report) -> tuple[str, ...]:
+    """Of what `observations_of` makes Observations, in their order."""
+    answers = (
+        (NOT_ANALYSED,) if report.outcome is ReportOutcome.NOT_ANALYSED else tuple(f.output for f in report.findings)
+    )
+    return (*answers, *(measurement.output for measurement in report.measurements))
 
 
 def ai_meta(*, label: bool) -> Json:
@@ -53,8 +61,9 @@ def own_meta() -> Json:
     return {"tag": [coding(own_code(OWN_TAG[1], OWN_TAG[0]))]}
 
 
-def _named(report: Report, output: str) -> str:
-    return f"{report.job}/{output}"
+def result_name(job: str, output: str) -> str:
+    """The identifier value of an Observation."""
+    return f"{job}/{output}"
 
 
 def _observation(report: Report, output: str, links: ObservationLinks, code: Code, answer: Json) -> Json:
@@ -64,7 +73,7 @@ def _observation(report: Report, output: str, links: ObservationLinks, code: Cod
         (
             ("resourceType", "Observation"),
             ("meta", links.meta),
-            ("identifier", [identifier(links.system, _named(report, output))]),
+            ("identifier", [identifier(links.system, result_name(report.job, output))]),
             ("status", report.status),
             ("category", [concept(Code("imaging", code_system.OBSERVATION_CATEGORY, "Imaging"))]),
             ("code", concept(code)),

@@ -54,12 +54,13 @@ class Decision:
 class Edition:
     """A version of the report that went out before: by this a server's is known as ours, and not as another's since.
 
-    `mark` is that of its time and words, see `mappings.fhir_edition`.
+    `mark` is that of its time and words, see `mappings.fhir_edition`; `results` the outputs of which it made Observations.
     """
 
     status: str
     issued: datetime
     mark: str
+    results: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

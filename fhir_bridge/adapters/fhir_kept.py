@@ -1,6 +1,6 @@
 """What a FHIR server keeps of our results: found by our identifiers, and compared with what we want there."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,6 +10,7 @@ from fhir_bridge.errors import Refused
 from fhir_bridge.study import Resource
 from mappings.fhir_edition import instant_or_text, is_of
 from mappings.fhir_elements import full_url
+from mappings.fhir_observations import outputs_of, result_name
 from mappings.fhir_publisher import Publisher
 from mappings.finding import Edition, Report
 
@@ -49,24 +50,30 @@ class OwnResults:
     def results(self, entries: Iterable[Resource]) -> dict[str, Resource]:
         """Those of these entries' Observations that the server has."""
         written = [e["resource"] for e in entries if e["resource"]["resourceType"] == RESULT]
-        numbers = [token(i["value"], i["system"]) for resource in written for i in identifiers_of(resource)]
+        return self._named([i["value"] for resource in written for i in identifiers_of(resource)])
+
+    def _named(self, names: Sequence[str]) -> dict[str, Resource]:
+        """Our results of these identifiers, by their `fullUrl`."""
+        numbers = [token(name, self._publisher.observation_system) for name in names]
         there: dict[str, Resource] = {}
         for start in range(0, len(numbers), _SEARCHED_AT_ONCE):
             some = numbers[start : start + _SEARCHED_AT_ONCE]
             for found in self._client.search(RESULT, (("identifier", ",".join(some)),), limit=2 * len(some)):
-                if self.url_of(found) in there:
+                url = self.url_of(found)
+                if url and url in there:
                     raise Refused("fhir.report-doubled", RESULT, "the server has a result of this job twice")
-                there[self.url_of(found)] = found
+                there[url] = found
         return {url: found for url, found in there.items() if url}
 
-    def others_of(self, kept: Kept) -> Iterator[Resource]:
-        """The results of ours that the server's report names beyond those, and that still stand."""
+    def others_of(self, kept: Kept, report: Report) -> Iterator[Resource]:
+        """The results of ours beyond those that still stand: the server's report names them, or an edition before left them there."""
         known = {reference_of(result) for result in kept.results.values()}
-        for result in (kept.report or {}).get("result", ()):
-            reference = literal(str(result.get("reference", "")))
-            if not reference or reference in known:
-                continue
-            observation = self._client.read(reference)
+        outputs = dict.fromkeys(output for edition in report.earlier for output in edition.results)
+        former = self._named([result_name(report.job, o) for o in outputs if o not in outputs_of(report)])
+        named = [literal(str(result.get("reference", ""))) for result in (kept.report or {}).get("result", ())]
+        found = {reference_of(result): result for result in former.values()}
+        found |= {name: self._client.read(name) for name in named if name and name not in known | found.keys()}
+        for observation in found.values():
             if self.url_of(observation) and observation.get("status") not in WITHDRAWN:
                 yield observation
 

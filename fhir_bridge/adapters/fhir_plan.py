@@ -76,7 +76,7 @@ class Planner:
         there = {**kept.results, **({self.own.url_of(before): before} if before else {})}
         done = {url for url, found in kept.results.items() if self._is_done(url, found, wanted)}
         entries = [self._guarded(e, there.get(e["fullUrl"]), report) for e in wanted if e["fullUrl"] not in done]
-        withdrawn = [self._withdrawal(observation, report) for observation in self.own.others_of(kept)]
+        withdrawn = [self._withdrawal(observation, report) for observation in self.own.others_of(kept, report)]
         about = sent_url(wanted) if before is None else reference_of(before)
         task = task_entry(about)
         links = {url: reference_of(found) for url, found in there.items()}
@@ -103,7 +103,7 @@ class Planner:
         if is_made_after(before, report):
             return Plan((), settled="superseded", before=before)
         kept = Kept(before, self.own.results(wanted))
-        results = [*kept.results.values(), *self.own.others_of(kept)]
+        results = [*kept.results.values(), *self.own.others_of(kept, report)]
         standing = [found for found in (before, *results) if found.get("status") not in WITHDRAWN]
         changes = [self._update(found, found | {"status": RETRACTED}) for found in standing]
         targets = [reference_of(found) for found in (before, *results)]

@@ -320,3 +320,13 @@ def test_a_role_of_a_practitioner_who_left_signs_nothing(bridge: BridgeInMemory)
 def test_a_role_is_held_to_the_end_of_its_last_day(bridge: BridgeInMemory, period: dict[str, str]) -> None:
     bridge.record.store(a_role(period=period))
     assert sign(bridge, done(bridge), by=ROLE).status is FINAL
+
+
+def test_a_run_again_knows_what_the_one_before_may_have_left(bridge: BridgeInMemory) -> None:
+    job = done(bridge)
+    bridge.happen(job, Event.REPLAY, Stage.ANALYSE)
+    run(bridge)
+    first, second = bridge.destination.versions[job]
+    assert [(edition.issued, edition.results) for edition in second.earlier] == [
+        (first.issued, ("pneumonia", "quality_score"))
+    ]

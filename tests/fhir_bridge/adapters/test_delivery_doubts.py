@@ -1,14 +1,19 @@
 """An error after a write: what is on the server all the same must not be taken for not sent, or nobody could take it back."""
 
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
 from fhir_bridge.adapters.fhir_delivery import FhirDelivery
+from fhir_bridge.decisions import editions_of
 from fhir_bridge.errors import BridgeError, Refused, Unavailable, Uncertain
 from fhir_bridge.server_traits import ServerTraits
 from mappings.finding import Report
 from tests.support.breaking_client import Breaking
+from tests.support.delivery_contract import NOT_ANALYSED
+from tests.support.edition_contract import HOUR
 from tests.support.hospitals import Resource
 from tests.support.scripted_fhir import Traits, scripted_fhir
 from tests.support.scripted_place import ScriptedPlace
@@ -89,3 +94,24 @@ class Forgetting(Breaking):
 def test_what_is_refused_before_anything_is_written_is_not_there(place: ScriptedPlace) -> None:
     with Failing(place, 1, Refused("test.refused", "peer")) as client:
         assert failure(place.delivery_by(client), place.report()).may_be_done is False
+
+
+@pytest.mark.parametrize("report_is_there", [True, False])
+def test_a_result_of_a_run_that_did_not_get_to_its_report_is_withdrawn_by_the_next_run(report_is_there: bool) -> None:
+    """One by one, no report names it; by what the run before may have written it is found all the same."""
+    with scripted_fhir(Traits(transactions=False)) as server:
+        place = ScriptedPlace(server, ServerTraits(transactions=False))
+        with place.client:
+            report = place.report()
+            runs = [replace(report, findings=(replace(report.findings[0], output=name),)) for name in ("a", "b")]
+            if report_is_there:
+                place.delivery.deliver(runs[0])
+            cut = replace(runs[1], issued=report.issued + HOUR)
+            with Breaking(place, 2 if report_is_there else 4, done=False) as client, suppress(Uncertain):
+                place.delivery_by(client).deliver(cut)
+            earlier = editions_of([*([runs[0]] if report_is_there else []), cut])
+            last = replace(report, **NOT_ANALYSED, issued=report.issued + 2 * HOUR, earlier=earlier)
+            place.delivery.deliver(last)
+        standing = [o for o in server.all_of("Observation") if o["status"] == "preliminary"]
+        assert [o["identifier"][0]["value"] for o in standing] == [f"{report.job}/not-analysed"]
+        assert len(server.all_of("Observation")) == 2 + report_is_there
