@@ -153,7 +153,7 @@ class Inbox:
         if task is None and said.word is OrderControl.CANCEL and self._is_of_ours(said.source):
             return partial(_request_ended, said)
         order = self._order(request)
-        return partial(_accept, with_task(order, task) if task else order)
+        return partial(_accept_task, with_task(order, task)) if task else partial(_accept, order)
 
     def _by_task(self, task: Resource, told: _Told) -> Effect:
         """The Task says whether, the ServiceRequest what."""
@@ -248,6 +248,14 @@ def _done(ledger: Ledger, told: _Told, effect: Effect) -> None:
 
 def _nothing(reason: str) -> Effect:
     return lambda _: reason
+
+
+def _accept_task(order: Order, ledger: Ledger) -> str:
+    """The Task says no more of an order that it was about before."""
+    for known in ledger.orders_by_keys([OrderKey("task", "", order.task)]):
+        if known.order.service_request != order.service_request:
+            task_deleted(ledger, known, order.task)
+    return _accept(order, ledger)
 
 
 def _accept(order: Order, ledger: Ledger) -> str:

@@ -313,6 +313,9 @@ class Ledger(Protocol):
 
     def update_order(self, job: str, order: Order) -> None: ...
 
+    def release_key(self, job: str, key: OrderKey) -> None:
+        """The job has this key no longer: the next order that has it may claim it."""
+
     def happen(self, job: str, event: Event, reason: str = "", stage: Stage | None = None) -> bool:
         """Something from outside happens to a job; False where the table has no such move (a finished job, say).
 

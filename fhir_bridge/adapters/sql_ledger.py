@@ -247,6 +247,10 @@ class SqlLedger:
         self.connection.execute(delete(t.patient_identifier).where(_P.job == job))
         self._note_patient(job, order)
 
+    def release_key(self, job: str, key: OrderKey) -> None:
+        same = _K.kind == key.kind, _K.system == key.system, _K.value == key.value
+        self.connection.execute(delete(t.order_key).where(*same, _K.job == job))
+
     def happen(self, job: str, event: Event, reason: str = "", stage: Stage | None = None) -> bool:
         row = self.connection.execute(select(*JOB_COLUMNS).where(t.job.c.id == job)).first()
         if row is None:

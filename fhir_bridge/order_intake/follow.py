@@ -13,7 +13,7 @@ from fhir_bridge.order_intake.standing import (
 )
 from fhir_bridge.ports import KnownOrder, Ledger
 from fhir_bridge.rendezvous.same_order import enriched, reread, restated
-from mappings.order import Order, OrderControl, Standing
+from mappings.order import Order, OrderControl, OrderKey, Standing
 
 STALE = "order.stale"
 TOO_LATE = "order.revoked-after-result"
@@ -63,7 +63,9 @@ def request_ended(ledger: Ledger, known: KnownOrder, said: Standing) -> Result:
 
 def task_deleted(ledger: Ledger, known: KnownOrder, task: str) -> Result:
     """The order is what the ServiceRequest and the other Tasks say."""
-    return _become(ledger, known, without_word(known.order, task))
+    result = _become(ledger, known, without_word(known.order, task))
+    ledger.release_key(known.job.id, OrderKey("task", "", task))
+    return result
 
 
 def _become(ledger: Ledger, known: KnownOrder, wanted: Order) -> Result:

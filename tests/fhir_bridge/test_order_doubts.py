@@ -244,3 +244,12 @@ def test_an_order_of_another_kind_that_fits_a_study_does_not_hide_the_one_for_im
     house.record.store(a_service_request(**fits), a_service_request(**fits, id="10", category=a_category("108252007")))
     house.put(an_imaging_study(started="2026-03-02T10:00:00Z", procedureCode=[code]))
     assert [job.order.service_request for job in house.jobs()] == ["ServiceRequest/9"]
+
+
+def test_a_task_says_nothing_of_the_order_that_it_was_about_before(house: House) -> None:
+    house.put(a_task(status="on-hold"))
+    house.record.store(a_service_request(id="10", identifier=[typed("ACSN", "CANARY-A2")]))
+    house.put(a_task(status="on-hold", focus={"reference": "ServiceRequest/10"}))
+    moved = house.statuses()
+    house.delete("Task/12")
+    assert (moved, house.statuses()) == ([READY, ON_HOLD], [READY, READY])

@@ -218,6 +218,10 @@ class InMemoryLedger:
         self._state.jobs[job] = replace(self._state.jobs[job], order=order, updated=self._at)
         self._claim_keys(job, order.keys())
 
+    def release_key(self, job: str, key: OrderKey) -> None:
+        if self._state.keys.get(key) == job:
+            del self._state.keys[key]
+
     def happen(self, job: str, event: Event, reason: str = "", stage: Stage | None = None) -> bool:
         known = self._state.jobs.get(job)
         if known is None:

@@ -9,7 +9,7 @@ import pytest
 from fhir_bridge.errors import StaleClaim
 from fhir_bridge.job import Event, Stage, Status
 from fhir_bridge.ports import Claim, Move, Notification, StepArtifact
-from mappings.order import OrderControl, OrderKey, Priority
+from mappings.order import OrderControl, OrderKey, Priority, Standing
 from tests.support.builders import an_order
 from tests.support.store_house import LEASE, MAX_LOSSES, House
 
@@ -44,6 +44,16 @@ def test_a_key_stays_with_the_job_that_had_it_first(house: House) -> None:
     house.take(an_order(placer=None))
     with house.store.transaction() as ledger:
         assert [known.job.id for known in ledger.orders_by_keys(an_order().keys())] == [first]
+
+
+@pytest.mark.parametrize(("owner", "found"), [(0, 1), (1, 0)], ids=["its own", "another job's"])
+def test_a_key_is_released_by_the_job_that_has_it(house: House, owner: int, found: int) -> None:
+    key = OrderKey("task", "", "Task/1")
+    with house.store.transaction() as ledger:
+        jobs = [ledger.add_order(an_order(number), "fhir", keys=[key]) for number in ("1", "2")]
+        ledger.release_key(jobs[owner], key)
+        ledger.update_order(jobs[1], an_order("2", standings=(Standing("Task/1", OrderControl.NEW),)))
+        assert [known.job.id for known in ledger.orders_by_keys([key])] == [jobs[found]]
 
 
 def test_a_failed_transaction_leaves_nothing(house: House) -> None:
