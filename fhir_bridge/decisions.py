@@ -55,7 +55,7 @@ class Decisions:
         now = self.clock.now()
         earlier = self._editions(job.id, (old,))
         made = replace(old, issued=now, decision=Decision(status, by, now), earlier=earlier)
-        self._replace(job.id, Event.SIGN, f"report.{status}", made, instead_of=digest)
+        self._replace(job.id, Event.SIGN, f"report.{status}", made, instead_of=digest, as_seen=job)
         return made
 
     def retract(self, job: Job, by: str, reason: RetractionReason) -> Report:
@@ -77,10 +77,15 @@ class Decisions:
         self._replace(job.id, Event.RETRACT, f"report.retracted-{reason}", made, instead_of=digest)
         return made
 
-    def _replace(self, job: str, event: Event, reason: str, made: Report, *, instead_of: str) -> None:
+    def _replace(
+        self, job: str, event: Event, reason: str, made: Report, *, instead_of: str, as_seen: Job | None = None
+    ) -> None:
+        """`as_seen`: a signature is of the job as it was then, with its reason for being held; a retraction is of whatever is out."""
         digest = self.artifacts.put(job, Stage.REPORT, encoding.dump(made))
         with self.store.transaction() as ledger:
-            same = ledger.replace_artifact(job, Stage.REPORT, digest, instead_of=instead_of)
+            now = self.store.job(job)
+            unseen = as_seen is not None and (now is None or now.fence != as_seen.fence)
+            same = not unseen and ledger.replace_artifact(job, Stage.REPORT, digest, instead_of=instead_of)
             if not same or not ledger.happen(job, event, reason, Stage.DELIVER):
                 raise Refused("report.changed-meanwhile", "job", "something happened to it just now; look at it again")
 

@@ -3,7 +3,7 @@
 from mappings.fhir_elements import Json, condition, full_url, identifier, instant, local_reference, without_empty
 from mappings.fhir_observations import own_meta
 from mappings.fhir_publisher import Publisher
-from mappings.finding import SIGNED, Report, ReportStatus
+from mappings.finding import SIGNED, Report, ReportOutcome, ReportStatus
 from mappings.narrative import narrative_of
 
 _OPEN_TASK = ("requested", "received", "accepted", "ready", "in-progress")  # of these a Task may be completed
@@ -11,11 +11,14 @@ _WORDS = {
     ReportStatus.PRELIMINARY: "A preliminary AI result of the ordered images is there. No person has signed it.",
     ReportStatus.RETRACTED: "The AI result of the ordered images was withdrawn: it was entered in error. Disregard it.",
 }
+_NOT_ANALYSED = "There is no AI result of the ordered images: they were not analysed. The report says why."
 
 
 def communication_entry(report: Report, publisher: Publisher, about: str) -> Json:
     """One for each edition of the report; `about` is the DiagnosticReport. What was found stands in it only once a person signed."""
     words = narrative_of(report).conclusion() if report.status in SIGNED else _WORDS[report.status]
+    if report.outcome is ReportOutcome.NOT_ANALYSED and not report.is_retracted:
+        words = _NOT_ANALYSED
     name = f"{report.job}/{report.status}/{instant(report.act_at)}"
     communication = without_empty(
         (

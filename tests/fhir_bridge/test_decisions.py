@@ -330,3 +330,18 @@ def test_a_run_again_knows_what_the_one_before_may_have_left(bridge: BridgeInMem
     assert [(edition.issued, edition.results) for edition in second.earlier] == [
         (first.issued, ("pneumonia", "quality_score"))
     ]
+
+
+def test_a_signature_lifts_no_hold_that_came_while_the_person_was_looked_up(bridge: BridgeInMemory) -> None:
+    job = done(bridge)
+    sign(bridge, job)
+    run(bridge)
+    bridge.happen(job, Event.REPLAY, Stage.ANALYSE)
+    run(bridge)
+    seen = bridge.job(job)
+    with bridge.store.transaction() as ledger:
+        ledger.happen(job, Event.HOLD, "order.move-uncertain")
+    with pytest.raises(Refused) as caught:
+        decisions(bridge).sign(seen, BY, CORRECTED)
+    assert (caught.value.code, bridge.job(job).status) == ("report.changed-meanwhile", Status.HELD)
+    assert statuses(bridge, job) == ["preliminary", "final"]

@@ -13,7 +13,7 @@ from mappings.fhir_report import bundle_of
 from mappings.fhir_validation import validate
 from mappings.finding import SIGNED, Decision, Report, ReportStatus
 from mappings.refusal import MappingRefused
-from tests.support.reports import PUBLISHER, a_report
+from tests.support.reports import PUBLISHER, a_refused_report, a_report
 
 BY = "Practitioner/12"
 AT = datetime(2026, 1, 15, 10, 0, tzinfo=UTC)
@@ -150,3 +150,9 @@ def test_who_signs_is_a_person_of_the_server() -> None:
     with pytest.raises(MappingRefused) as caught:
         bundle_of(a_report(decision=Decision(ReportStatus.FINAL, "Organization/1", AT)), PUBLISHER)
     assert (caught.value.code, caught.value.where) == ("report.reference-malformed", "Report.decision")
+
+
+def test_of_a_study_that_was_not_analysed_nobody_is_told_that_a_result_is_there() -> None:
+    report = replace(a_refused_report(), requester="Practitioner/7")
+    (told,) = one(report, "Communication")["payload"]
+    assert "no AI result" in told["contentString"]

@@ -55,7 +55,7 @@ def play(place: ScriptedPlace, steps: Sequence[tuple[str, int, bool, bool]]) -> 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(STEPS, max_size=6))
 def test_one_report_is_left_with_the_status_of_the_last_act(
     kind: str, steps: list[tuple[str, int, bool, bool]]

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from fhir_bridge.adapters.fhir_delivery import FhirDelivery
+from fhir_bridge.adapters.fhir_transport import Timing
 from fhir_bridge.errors import Refused, Uncertain
 from fhir_bridge.server_traits import PROFILES, ServerTraits
 from mappings.finding import Report
 from tests.support.breaking_client import Breaking
-from tests.support.delivery_contract import DeliveryContract, ServerDeliveryContract, run_again
+from tests.support.delivery_contract import PUBLISHER, DeliveryContract, ServerDeliveryContract, run_again
 from tests.support.edition_contract import EditionContract, ServerEditionContract, new_run, signed, taken_back
 from tests.support.scripted_fhir import AZURE_LIKE, EPIC_LIKE, GOOGLE_LIKE, Traits, scripted_fhir
 from tests.support.scripted_place import ScriptedPlace
@@ -167,8 +168,9 @@ def test_what_the_server_has_twice_is_for_a_person(server: str, kind: str) -> No
         (one,) = place.server.all_of(kind)
         place.server.put(one | {"id": "double"})
         other = replace(report, job=f"{report.job}x")
+        at_once = FhirDelivery(place.client, PUBLISHER, traits=place.traits, timing=Timing(sleep=lambda _: None))
         with pytest.raises(Refused) as caught:
-            place.delivery.deliver(other)
+            at_once.deliver(other)
         assert (caught.value.code, caught.value.where) == ("fhir.report-doubled", kind)
         assert len(kept(place, "DiagnosticReport")) == 1
 

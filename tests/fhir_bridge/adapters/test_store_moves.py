@@ -214,3 +214,15 @@ def test_a_retraction_outlives_what_senders_say(house: House) -> None:
     house.happen(job, Event.RETRACT, "", Stage.DELIVER)
     assert [house.happen(job, event) for event in (Event.PATIENT, Event.CHANGE, Event.CANCEL)] == [False] * 3
     assert house.status(job) is Status.READY
+
+
+def test_a_job_can_be_looked_at_inside_a_transaction(house: House) -> None:
+    """Before anything is written, it is as nobody else can change it until the end: by that a signature is of what was seen."""
+    job = house.take(an_order())
+    with house.store.transaction() as ledger:
+        seen = house.store.job(job)
+        ledger.happen(job, Event.HOLD)
+    now = house.store.job(job)
+    assert seen is not None
+    assert now is not None
+    assert now.fence == seen.fence + 1
