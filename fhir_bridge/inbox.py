@@ -6,7 +6,7 @@ What counts is the state on the server, not the event: whatever was told of a re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 
 from fhir_bridge import log
@@ -25,70 +25,21 @@ from fhir_bridge.order_intake import (
 from fhir_bridge.ports import Clock, JobStore, Ledger, Notification
 from fhir_bridge.rendezvous.merged_patient import survivor_of
 from fhir_bridge.study import Resource
+from fhir_bridge.told import NOT_FOUND, OLDER, RETRY_SECONDS, Told, by_resource
 from mappings.fhir_imaging_study import StudyFacts, is_news, requests_of, shares_a_number, study_facts
 from mappings.fhir_observations import is_ours
 from mappings.fhir_order import is_wanted, order_from, patient_from, standing_of
-from mappings.fhir_reading import object_of, pointed_to, reference_to, text_of
+from mappings.fhir_reading import pointed_to, reference_to
 from mappings.fhir_task import request_of, with_task
 from mappings.order import Order, OrderControl, OrderKey, PatientIdentity, Standing
 from mappings.trace import Trace
 
 AT_ONCE = 64  # rows that one look at the store takes
 READERS = 4  # resources that are read at a time
-RETRY_SECONDS = (1, 2, 5, 10, 30, 60)
-NOT_FOUND, NOT_FOUND_ATTEMPTS = "fhir.not-found", 3
-OLDER = "fhir.older-version"
 NO_ORDER, GONE = "notification.no-order", "notification.gone"
 AMBIGUOUS = "study.order-ambiguous"
 
 Effect = Callable[[Ledger], str]  # inside the transaction; what to write beside the settled rows
-
-
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What waits to be settled of one resource."""
-
-    reference: str
-    rows: tuple[Notification, ...]
-    up_to: int  # the last row that was stored before the resource is read
-
-    @property
-    def kind(self) -> str:
-        return self.rows[0].resource_type
-
-    @property
-    def attempts(self) -> int:
-        return max(row.attempts for row in self.rows)
-
-    @property
-    def is_late(self) -> bool:
-        """Found gone: told to be deleted, or looked for often enough. A server that has just started, or is amid a transaction, does not
-        find what it told us of."""
-        return self.was_missed or any(row.method == "DELETE" for row in self.rows)
-
-    @property
-    def was_missed(self) -> bool:
-        """It was looked for often enough, the last time in vain: tries in an outage say nothing of what is there."""
-        return any(row.attempts >= NOT_FOUND_ATTEMPTS and row.reason == NOT_FOUND for row in self.rows)
-
-    def is_ahead_of(self, resource: Resource) -> bool:
-        """Told a later version than this one, by number. Not for ever: a server that was restored from a backup counts on from there."""
-        numbers = [int(row.version_id) for row in self.rows if row.version_id.isdecimal()]
-        read = text_of(object_of(resource.get("meta")), "versionId")
-        tries = (row.attempts for row in self.rows if row.reason == OLDER)  # those in an outage count for nothing
-        return read.isdecimal() and int(read) < max(numbers, default=0) and max(tries, default=0) < len(RETRY_SECONDS)
-
-    def settle(self, ledger: Ledger, status: str, reason: str) -> None:
-        """All that was stored of the resource before it was read; what came meanwhile stays."""
-        first = self.rows[0]
-        if first.resource_id:
-            ledger.settle_told(first.resource_type, first.resource_id, self.up_to, status, reason)
-        else:
-            ledger.settle_notification(first.id, status, reason)
-
-    def put_off(self, ledger: Ledger, reason: str, wake_at: datetime) -> None:
-        for row in self.rows:
-            ledger.settle_notification(row.id, "ready", reason, wake_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +54,7 @@ class Inbox:
     def settle_due(self) -> int:
         """How many notifications were settled, put off or quarantined. One commit for all: the reading is done before."""
         due = self.store.due_notifications(AT_ONCE)
-        waiting = _by_resource(due)
+        waiting = by_resource(due)
         if not waiting:
             return 0
         with ThreadPoolExecutor(min(READERS, len(waiting)), thread_name_prefix="inbox") as pool:
@@ -114,14 +65,14 @@ class Inbox:
                 self._settle(ledger, told, tried)
         return len(due)
 
-    def _settle(self, ledger: Ledger, told: _Told, read: Attempt[Effect]) -> None:
+    def _settle(self, ledger: Ledger, told: Told, read: Attempt[Effect]) -> None:
         """A resource that cannot be used must not hold up the others."""
         effect = read.value
         done = attempt(lambda: _done(ledger, told, effect)) if effect else None
         if error := done.error if done else read.error:
             self._put_off_or_quarantine(ledger, told, error)
 
-    def _read(self, told: _Told) -> Effect:
+    def _read(self, told: Told) -> Effect:
         """What the resource, as it stands on the server now, does to our orders."""
         if told.kind == "ServiceRequest":
             request = self._current(told.reference, told)
@@ -134,7 +85,7 @@ class Inbox:
             return self._by_task(task, told) if task else partial(_task_gone, told.reference)
         raise Refused("notification.type", "hook", "not a resource that orders are made of here")
 
-    def _current(self, reference: str, told: _Told) -> Resource | None:
+    def _current(self, reference: str, told: Told) -> Resource | None:
         """None where it is surely not there (any more)."""
         try:
             resource = self.record.read(reference)
@@ -155,7 +106,7 @@ class Inbox:
         order = self._order(request)
         return partial(_accept_task, with_task(order, task)) if task else partial(_accept, order)
 
-    def _by_task(self, task: Resource, told: _Told) -> Effect:
+    def _by_task(self, task: Resource, told: Told) -> Effect:
         """The Task says whether, the ServiceRequest what."""
         reference = request_of(task, self.policy.task_codes)
         if not reference:
@@ -164,7 +115,7 @@ class Inbox:
         request = self._current(reference, told)
         return self._by_request(request, task) if request else partial(_request_gone, reference)
 
-    def _by_study(self, study: Resource, told: _Told) -> Effect:
+    def _by_study(self, study: Resource, told: Told) -> Effect:
         if is_ours(study) or not is_news(study):
             return _nothing(NO_ORDER)
         patient = self._patient(study, "ImagingStudy")
@@ -179,7 +130,7 @@ class Inbox:
         ]
         return partial(_study, orders, identities, _facts(study, identities[0]), bool(by_number), bool(named))
 
-    def _named(self, study: Resource, told: _Told) -> tuple[Resource, ...]:
+    def _named(self, study: Resource, told: Told) -> tuple[Resource, ...]:
         """The ServiceRequests that the study points to, of those that are imaging orders."""
         requests = [self._current(reference, told) for reference in requests_of(study)]
         return tuple(request for request in requests if request and self._concerns_us(request))
@@ -218,7 +169,7 @@ class Inbox:
             known = ledger.orders_by_keys([OrderKey("service-request", "", request)])
         return any(k.order.service_request == request for k in known)
 
-    def _put_off_or_quarantine(self, ledger: Ledger, told: _Told, error: Classified) -> None:
+    def _put_off_or_quarantine(self, ledger: Ledger, told: Told, error: Classified) -> None:
         if error.code != told.rows[0].reason:  # not with every try: an outage lasts, and many wait
             log.event("notification.not-settled", notification=told.rows[0].id, code=error.code, where=error.where,
                       error_id=error.error_id, frames=error.frames)  # fmt: skip
@@ -230,17 +181,7 @@ class Inbox:
             told.settle(ledger, "quarantined", f"{error.code} {error.error_id}".strip())
 
 
-def _by_resource(due: Sequence[Notification]) -> list[_Told]:
-    """What is due, put together by resource; what names none stands alone."""
-    resources: dict[str, list[Notification]] = {}
-    for row in due:
-        name = f"{row.resource_type}/{row.resource_id}" if row.resource_id else f"#{row.id}"
-        resources.setdefault(name, []).append(row)
-    last = max((row.id for row in due), default=0)
-    return [_Told(name, tuple(rows), last) for name, rows in resources.items()]
-
-
-def _done(ledger: Ledger, told: _Told, effect: Effect) -> None:
+def _done(ledger: Ledger, told: Told, effect: Effect) -> None:
     """Rolled back to its own savepoint where it fails."""
     with ledger.savepoint():
         told.settle(ledger, "done", effect(ledger))
