@@ -61,16 +61,15 @@ PRESUMED = Capabilities(  # of a server that does not say
 
 
 def capabilities_of(statement: Resource) -> Capabilities:
-    """PRESUMED where it names no resource type. Raises Unavailable `fhir.not-fhir` where it is no CapabilityStatement."""
+    """Of one that names no resource type the parameters are presumed. Raises Unavailable `fhir.not-fhir` where it is no CapabilityStatement."""
     try:
         if statement["resourceType"] != "CapabilityStatement":
             raise TypeError
         rests = [rest for rest in statement.get("rest", ()) if rest.get("mode", "server") == "server"]
         resources = [resource for rest in rests for resource in rest.get("resource", ())]
-        if not resources:
-            return PRESUMED
+        parameters = {one["type"]: frozenset(found["name"] for found in one.get("searchParam", ())) for one in resources}
         return Capabilities(
-            {one["type"]: frozenset(found["name"] for found in one.get("searchParam", ())) for one in resources},
+            parameters or PRESUMED.search_parameters,
             {one["type"]: _codes(one) for one in resources},
             {one["type"]: one["conditionalCreate"] for one in resources if "conditionalCreate" in one},
             frozenset(code for rest in rests for code in _codes(rest)),

@@ -116,7 +116,7 @@ def _server_in_words(parts: Parts, said: Capabilities) -> str:
 
     fhir = parts.settings.fhir
     overrides = [f"{name}={value}" for name, value in fhir.server.model_dump(exclude_none=True).items()]
-    types = f"{len(said.search_parameters)} resource types" if said.declared else "does not say what it can do"
+    types = f"{len(said.interactions)} resource types" if said.declared else "does not say what it can do"
     words = [types, f"auth {fhir.auth}", " ".join([f"profile {fhir.profile}", *overrides])]
     if found := disagreements(parts.traits, said):
         words.append(f"WARNING: {'; '.join(found)}")

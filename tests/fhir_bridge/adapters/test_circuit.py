@@ -1,6 +1,7 @@
 """A server that answers nothing is left alone, then tried by one call (R4 says nothing of it: the settings `fhir.circuit_*` do)."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -59,6 +60,14 @@ def test_refusals_are_answers_and_open_nothing(waiting: WaitingTime, status: int
         for _ in range(6):
             code_of(client)
         assert len(server.asked) == 6
+
+
+def test_answers_that_are_too_large_are_answers_and_open_nothing(waiting: WaitingTime) -> None:
+    limits = replace(LIMITS, max_body_bytes=9)
+    with scripted_server(in_turn(fhir(PATIENT))) as server:
+        client = FhirClient(f"{server.url}/fhir", limits=limits, timing=waiting.timing())
+        assert [code_of(client) for _ in range(5)] == ["fhir.too-large"] * 5
+        client.close()
 
 
 def test_an_answer_in_between_begins_the_count_anew(waiting: WaitingTime) -> None:

@@ -61,10 +61,8 @@ def test_what_was_read_stays_in_force_while_it_cannot_be_read_again(
         fhir({"resourceType": "Patient"}),
         fhir({"resourceType": "CapabilityStatement", "rest": [{"resource": [{}]}]}),
         fhir({"resourceType": "CapabilityStatement", "x": "0" * 10_000}),
-        fhir({"resourceType": "CapabilityStatement", "fhirVersion": "4.0.1", "instantiates": ["urn:guide"]}),
-        fhir({"resourceType": "CapabilityStatement", "rest": [{"mode": "server"}]}),
     ],
-    ids=["500", "html", "403", "404", "other type", "malformed", "too large", "a guide", "no types"],
+    ids=["500", "html", "403", "404", "other type", "malformed", "too large"],
 )
 def test_a_server_that_does_not_say_is_presumed_to_know_r4(
     serve: Serve, servers: list[ScriptedServer], answer: Scripted
@@ -72,6 +70,13 @@ def test_a_server_that_does_not_say_is_presumed_to_know_r4(
     client = serve(answer, limits=Limits(max_body_bytes=5_000))
     assert client.capabilities() == PRESUMED
     assert "identifier" in client.search_parameters()["Patient"]
+
+
+@pytest.mark.parametrize("said", [{"instantiates": ["urn:guide"]}, {"rest": [{"interaction": [{"code": "batch"}]}]}])
+def test_a_server_that_names_no_type_is_asked_as_if_it_had_all(serve: Serve, said: dict[str, Any]) -> None:
+    client = serve(fhir({"resourceType": "CapabilityStatement", **said}))
+    assert client.search_parameters() == PRESUMED.search_parameters
+    assert client.capabilities().system == frozenset({"batch"} if "rest" in said else ())
 
 
 def test_a_server_that_did_not_say_is_asked_again_a_minute_later(serve: Serve, waiting: WaitingTime) -> None:
