@@ -15,11 +15,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
 from fhir_bridge.adapters.fhir_answer import has_errors
-from fhir_bridge.adapters.fhir_client import FhirClient, Page, Params, literal
+from fhir_bridge.adapters.fhir_client import FhirClient, Page, Params
 from fhir_bridge.changes import Change, ChangePage
 from fhir_bridge.errors import Refused, Unavailable
 from fhir_bridge.server_traits import ServerTraits
 from fhir_bridge.study import Resource
+from mappings.fhir_elements import local_reference
 from mappings.fhir_observations import is_ours
 
 _ETAG = re.compile(r'(?:W/)?"?([A-Za-z0-9\-.]{1,64})"?')
@@ -108,7 +109,7 @@ def _changed(entry: Resource, kind: str) -> Change | None:
     if resource["resourceType"] != kind:
         return None
     meta = resource.get("meta", {})
-    written, identity = meta.get("lastUpdated", ""), literal(f"{kind}/{resource['id']}").partition("/")[2]
+    written, identity = meta.get("lastUpdated", ""), local_reference(f"{kind}/{resource['id']}").partition("/")[2]
     version = _short(meta.get("versionId") or written)
     return Change(kind, _filled(identity), version, _time(written), is_ours=is_ours(resource))
 
@@ -117,7 +118,7 @@ def _version(entry: Resource, kind: str) -> Change | None:
     """Of a history (R4 §3.1.0.9): the deletions have no resource; the others only tell how far back we are."""
     if entry["request"]["method"] != "DELETE":
         return _changed(entry, kind)
-    url = literal(entry["request"]["url"]) or literal(entry.get("fullUrl", ""))
+    url = local_reference(entry["request"]["url"]) or local_reference(entry.get("fullUrl", ""))
     resource_type, _, identity = url.partition("/")
     if resource_type != kind:
         return None if resource_type else _unusable()

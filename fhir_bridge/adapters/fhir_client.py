@@ -1,6 +1,5 @@
 """The verbs of a FHIR R4 server that we use: read, search page by page, transaction, conditional create, update, delete (R4 §3.1.0, §3.1.1)."""
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,19 +16,13 @@ from fhir_bridge.adapters.fhir_transport import Answer, Call, Limits, Timing, Tr
 from fhir_bridge.errors import Refused, Unavailable, Uncertain
 from fhir_bridge.setting_types import base_url as checked_base_url
 from fhir_bridge.study import Resource
+from mappings.fhir_elements import local_reference
 
 MAX_PAGES = 2000  # of one search: a server that never comes to an end must not keep us for ever
-_REFERENCE = re.compile(r"(?:^|/)([A-Z][A-Za-z]{1,63}/[A-Za-z0-9\-.]{1,64})(?:/_history/[^/]*)?$")
 _NO_CACHE = {"Cache-Control": "no-cache"}  # HAPI otherwise repeats an equal search, an empty one too, for a minute
 _TOKEN_SEPARATORS = str.maketrans({character: f"\\{character}" for character in "\\$,|"})
 
 Params = tuple[tuple[str, str], ...]
-
-
-def literal(reference: str) -> str:
-    """`Type/id` of a literal reference, be it relative, absolute or versioned (R4 §2.3.0.1); empty for any other."""
-    found = _REFERENCE.search(reference)
-    return found[1] if found else ""
 
 
 def token(value: str, system: str = "") -> str:
@@ -83,7 +76,7 @@ class FhirClient:
 
     def read(self, reference: str) -> Resource:
         """The current version of `Type/id`; an absolute or versioned reference is cut down to that and asked of this server."""
-        path = literal(reference)
+        path = local_reference(reference)
         if not path:
             raise Refused("fhir.not-found", "reference", "not a literal reference to a resource")
         answer = self._call("GET", path, headers=_NO_CACHE)
@@ -152,7 +145,7 @@ class FhirClient:
         """What the server keeps. Of one that does not honour `Prefer`, as it need not, it is read."""
         kept = answer.resource
         if kept is None or kept["resourceType"] == "OperationOutcome":
-            kept = self._read_back(kind, reference or literal(answer.location))
+            kept = self._read_back(kind, reference or local_reference(answer.location))
         if kept is None or kept["resourceType"] != kind or not _is_named(kept, reference):
             raise Uncertain(
                 "fhir.not-fhir", f"write {kind}", "the answer is not what was written: it may have been done"

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from fhir_bridge.adapters.fhir_client import FhirClient, literal, token
+from fhir_bridge.adapters.fhir_client import FhirClient, token
 from fhir_bridge.errors import Refused
 from fhir_bridge.study import Resource
 from mappings.fhir_edition import instant_or_text, is_of
-from mappings.fhir_elements import full_url
+from mappings.fhir_elements import full_url, local_reference
 from mappings.fhir_observations import outputs_of, result_name
 from mappings.fhir_publisher import Publisher
 from mappings.finding import Edition, Report
@@ -70,7 +70,7 @@ class OwnResults:
         known = {reference_of(result) for result in kept.results.values()}
         outputs = dict.fromkeys(output for edition in report.earlier for output in edition.results)
         former = self._named([result_name(report.job, o) for o in outputs if o not in outputs_of(report)])
-        named = [literal(str(result.get("reference", ""))) for result in (kept.report or {}).get("result", ())]
+        named = [local_reference(str(result.get("reference", ""))) for result in (kept.report or {}).get("result", ())]
         found = {reference_of(result): result for result in former.values()}
         found |= {name: self._client.read(name) for name in named if name and name not in known | found.keys()}
         for observation in found.values():
@@ -144,7 +144,7 @@ _ELEMENTS = ("subject", "status", "issued", "conclusion", "conclusionCode", "res
 def _essence(report: Resource) -> tuple[object, ...]:
     """What is compared, free of how a server writes references and times."""
     return (
-        literal(report.get("subject", {}).get("reference", "")),
+        local_reference(report.get("subject", {}).get("reference", "")),
         report.get("status"),
         instant_or_text(str(report.get("issued", ""))),
         report.get("conclusion"),
@@ -156,7 +156,7 @@ def _essence(report: Resource) -> tuple[object, ...]:
 
 def _result(observation: Resource) -> tuple[object, ...]:
     return (
-        literal(observation.get("subject", {}).get("reference", "")),
+        local_reference(observation.get("subject", {}).get("reference", "")),
         observation.get("status"),
         instant_or_text(str(observation.get("issued", ""))),
         _codings(observation.get("valueCodeableConcept", {})),

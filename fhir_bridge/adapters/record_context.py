@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from fhir_bridge.adapters.fhir_client import literal
 from fhir_bridge.adapters.record_match import Read, carries, is_about, reference_to, subject_of
 from fhir_bridge.errors import Refused, Unavailable
 from fhir_bridge.study import ClinicalContext, ContextSource, Resource
 from mappings.code_system import DICOM_UID
+from mappings.fhir_elements import local_reference
 from mappings.fhir_observations import is_ours
 from mappings.order import Identifier, Order
 
@@ -133,8 +133,8 @@ def _latest_of_each_code(resources: list[Resource]) -> Iterator[Resource]:
 
 def references_of(request: Resource) -> tuple[str, ...]:
     """The order's Encounter, and the reasons for it, as far as they may be read: Condition, Observation, DiagnosticReport."""
-    encounter = literal(str(request.get("encounter", {}).get("reference", "")))
-    reasons = (literal(str(reason.get("reference", ""))) for reason in request.get("reasonReference", ()))
+    encounter = local_reference(str(request.get("encounter", {}).get("reference", "")))
+    reasons = (local_reference(str(reason.get("reference", ""))) for reason in request.get("reasonReference", ()))
     wanted = [encounter] if encounter.startswith("Encounter/") else []
     wanted += [reason for reason in reasons if reason.partition("/")[0] in _REASON_TYPES]
     return tuple(dict.fromkeys(wanted))[:MAX_REFERENCES]
@@ -196,8 +196,8 @@ def _is_of(order: Order, resource: Resource) -> bool:
     uid = Identifier(f"urn:oid:{order.study_instance_uid}", DICOM_UID)
     if order.study_instance_uid and carries(resource, uid):
         return True
-    based_on = {literal(str(reference.get("reference", ""))) for reference in resource.get("basedOn", ())}
-    return bool(order.service_request) and literal(order.service_request) in based_on
+    based_on = {local_reference(str(reference.get("reference", ""))) for reference in resource.get("basedOn", ())}
+    return bool(order.service_request) and local_reference(order.service_request) in based_on
 
 
 def _age_key(resource: Resource) -> str:

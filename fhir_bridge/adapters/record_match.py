@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 
-from fhir_bridge.adapters.fhir_client import literal
 from fhir_bridge.errors import Refused
 from fhir_bridge.rendezvous.merged_patient import survivor_of
 from fhir_bridge.study import Resource
+from mappings.fhir_elements import local_reference
 from mappings.order import Identifier, Order, PatientIdentity
 
 Search = Callable[[Identifier], Iterable[Resource]]
@@ -23,7 +23,7 @@ def reference_to(resource: Resource) -> str:
 def subject_of(resource: Resource) -> str:
     """`Patient/id` that the resource is about; empty where it is named by identifier only."""
     subject = resource.get("subject") or resource.get("patient") or {}
-    return literal(str(subject.get("reference", "")))
+    return local_reference(str(subject.get("reference", "")))
 
 
 def carries(resource: Resource, identifier: Identifier) -> bool:

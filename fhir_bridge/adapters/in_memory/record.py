@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from fhir_bridge.adapters.fhir_client import literal
 from fhir_bridge.adapters.record_context import TOPICS, context_from, part_of, references_of, referred
 from fhir_bridge.adapters.record_match import (
     carries,
@@ -17,6 +16,7 @@ from fhir_bridge.adapters.record_orders import orders_for
 from fhir_bridge.errors import BridgeError, Refused
 from fhir_bridge.study import ClinicalContext, Resource
 from mappings.code_system import DICOM_UID
+from mappings.fhir_elements import local_reference
 from mappings.order import Identifier, Order, PatientIdentity
 
 
@@ -37,7 +37,7 @@ class InMemoryRecord:
     def read(self, reference: str) -> Resource:
         self._be_there()
         try:
-            return self._stored[literal(reference)]
+            return self._stored[local_reference(reference)]
         except KeyError:
             raise Refused("fhir.not-found", f"GET {reference.partition('/')[0]}", "status 404") from None
 

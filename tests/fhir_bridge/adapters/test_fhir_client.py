@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
-from fhir_bridge.adapters.fhir_client import FhirClient, literal, token
+from fhir_bridge.adapters.fhir_client import FhirClient, token
 from fhir_bridge.adapters.fhir_server import FhirServerRecord
 from fhir_bridge.errors import Refused, Unavailable
+from mappings.fhir_elements import local_reference
 from tests.support.scripted_http import Asked, Scripted, ScriptedServer, fhir, in_turn, scripted_server
 
 PATIENT = {"resourceType": "Patient", "id": "1"}
@@ -133,7 +134,7 @@ def test_a_conditional_create_sends_its_condition(serve: Serve, servers: list[Sc
     ],
 )
 def test_only_a_literal_reference_names_a_resource(reference: str, expected: str) -> None:
-    assert literal(reference) == expected
+    assert local_reference(reference) == expected
 
 
 OF_OURS = ["Patient/1", "Patient/1/_history/2", "https://127.0.0.1:9/fhir/Patient/1", "#contained", "urn:uuid:1"]
