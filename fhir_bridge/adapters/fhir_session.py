@@ -31,11 +31,15 @@ class TooLarge(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """PEM files: authorities of the server (none: the system's), and our certificate and key where the server asks for one (mTLS)."""
+    """PEM files: authorities of the server (none: the system's), and our certificate and key where the server asks for one (mTLS).
+
+    `besides_system`: the system's authorities count, too.
+    """
 
     ca_file: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
+    besides_system: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +137,17 @@ def _system_context() -> ssl.SSLContext:
     return client_context()
 
 
+def _with_system(ca_file: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
+    context = client_context(None, certificate, key)
+    if ca_file is not None:
+        context.load_verify_locations(ca_file)
+    return context
+
+
 def _renewed(tls: Tls) -> Callable[[], ssl.SSLContext]:
     try:
-        return RenewedContext(client_context, tls.ca_file, tls.certificate, tls.key).current
+        make = _with_system if tls.besides_system else client_context
+        return RenewedContext(make, tls.ca_file, tls.certificate, tls.key).current
     except CertificateRefused:
         raise _unusable(tls) from None
 

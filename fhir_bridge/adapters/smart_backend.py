@@ -233,7 +233,7 @@ class SmartBackend:
         if _origin(url) == _origin(self._base_url):
             return self._own
         if self._other is None:
-            self._other = Session(Tls(self._tls.ca_file), self._timing.monotonic)
+            self._other = Session(Tls(self._tls.ca_file, besides_system=True), self._timing.monotonic)
         return self._other
 
     def _checked(self, reply: Reply) -> _Token:

@@ -4,6 +4,7 @@ import email.utils
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import jwt
@@ -11,9 +12,12 @@ import pytest
 
 from fhir_bridge.adapters.fhir_client import FhirClient
 from fhir_bridge.adapters.fhir_credentials import Credentials
+from fhir_bridge.adapters.fhir_session import Tls
 from fhir_bridge.adapters.smart_backend import Registration, SmartBackend
 from fhir_bridge.adapters.smart_keys import SmartKeys
 from fhir_bridge.errors import BridgeError, Unavailable
+from hl7_listener.tls import server_context
+from tests.support.certificates import Authority
 from tests.support.frozen_clock import START
 from tests.support.scripted_http import Scripted, fhir, in_turn, scripted_server
 from tests.support.sign_in import DISCOVERY_PATH, PATIENT, TOKEN_PATH, SignIn, as_json, sign_in
@@ -314,6 +318,24 @@ def test_a_sign_in_service_elsewhere_gets_no_credentials_but_the_assertion(
         server.discoveries = [as_json({"token_endpoint": f"{elsewhere.url}/token"})]
         assert client.read("Patient/1") == PATIENT
         assert ["authorization" in asked.headers for asked in elsewhere.asked] == [False]
+
+
+@pytest.mark.parametrize("asks_for_ours", [False, True])
+def test_a_sign_in_service_elsewhere_may_be_signed_by_the_systems_authorities_and_is_not_shown_our_certificate(
+    server: SignIn, keys: SmartKeys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asks_for_ours: bool
+) -> None:
+    public, own = Authority(tmp_path / "public"), Authority(tmp_path / "own")
+    monkeypatch.setenv("SSL_CERT_FILE", str(public.ca_file))  # where OpenSSL looks for the system's
+    context = server_context(*public.sign("localhost"), own.ca_file if asks_for_ours else None)
+    token = as_json({"access_token": "token-0", "token_type": "bearer", "expires_in": 300})
+    with scripted_server(in_turn(token), context) as elsewhere:
+        registration = replace(ASKED, token_url=f"{elsewhere.url}/token")
+        smart = SmartBackend(server.base_url, registration, keys, tls=Tls(own.ca_file, *own.sign("bridge")))
+        if asks_for_ours:
+            assert code_of(smart)[0] == "fhir.token-unavailable"
+        else:
+            assert smart.header() == "Bearer token-0"
+        smart.close()
 
 
 def test_a_token_endpoint_that_is_away_does_not_open_the_servers_circuit(server: SignIn, client: FhirClient) -> None:
