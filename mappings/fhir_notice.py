@@ -49,7 +49,7 @@ def communication_entry(report: Report, publisher: Publisher, about: str) -> Jso
 def is_open_task(task: Json, service_request: str) -> bool:
     """Whether the Task may be completed, and is of this order."""
     focus = local_reference(str(task.get("focus", {}).get("reference", "")))
-    return task.get("status") in _OPEN_TASK and focus == service_request
+    return task.get("status") in _OPEN_TASK and bool(focus) and focus == service_request
 
 
 def completed_task(task: Json, report: Report, about: str) -> Json:

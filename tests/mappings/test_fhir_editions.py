@@ -127,6 +127,12 @@ def test_only_an_open_task_of_the_order_is_completed(changes: dict[str, Any], is
     assert is_open_task(TASK | changes, "ServiceRequest/sr-1") is is_open
 
 
+@pytest.mark.parametrize("focus", [{}, {"focus": {"identifier": {"value": "P-1"}}}])
+def test_a_task_that_names_no_order_of_the_server_is_not_completed(focus: dict[str, Any]) -> None:
+    task = {name: value for name, value in TASK.items() if name != "focus"} | focus
+    assert not is_open_task(task, "")
+
+
 def test_a_completed_task_keeps_its_outputs_and_names_the_report() -> None:
     done = completed_task(TASK | {"output": [{"type": {"text": "x"}}]}, a_report(), "DiagnosticReport/1")
     assert (done["status"], done["output"][0]) == ("completed", {"type": {"text": "x"}})
