@@ -103,12 +103,14 @@ class OrderContract:
         order = an_order(Identifier("CANARY-P", make.system))
         assert hospital.record.find_service_request(order, f"Patient/{make.mark}-b") == f"ServiceRequest/{make.mark}-r"
 
-    @pytest.mark.parametrize(("former", "found"), [("CANARY-1", True), ("CANARY-3", False)])
+    @pytest.mark.parametrize(
+        ("former", "bare", "found"), [("CANARY-1", False, True), ("CANARY-3", False, False), ("CANARY-1", True, False)]
+    )
     def test_a_request_of_a_patient_with_a_former_number_is_the_survivors(
-        self, hospital: Hospital, make: Resources, patient: str, former: str, found: bool
+        self, hospital: Hospital, make: Resources, patient: str, former: str, bare: bool, found: bool
     ) -> None:
         hospital.store(self.request(make, "r", "CANARY-P"))
-        merged = PatientIdentity(former=(Identifier(former, make.system),))
+        merged = PatientIdentity(former=(Identifier(former, "" if bare else make.system),))
         order = Order(OrderControl.NEW, merged, placer=Identifier("CANARY-P", make.system))
         if found:
             survivor = f"Patient/{make.mark}-b"
