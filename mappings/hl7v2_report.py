@@ -180,12 +180,14 @@ def _common(report: Report, receiver: Receiver, writer: Er7Writer) -> Fields:
     """What every result has: status, time, method, and from v2.4 on the device that made it and when."""
     fields = {
         11: _RESULT_STATUS[report.status][1],
-        14: writer.time(report.issued),
+        14: _observed(report, writer),
         17: writer.coded(own_code("ai-image-analysis")),
     }
     if report.model and writer.at_least("2.4"):
         device = Identifier(f"{report.model.name}/{report.model.version}", namespace=receiver.sending_application)
-        fields |= {18: writer.entity(device), 19: writer.time(report.issued)}
+        fields[18] = writer.entity(device)
+        if report.decision is None:  # a decision has a time of its own, and the report no other
+            fields[19] = writer.time(report.issued)
     return fields
 
 

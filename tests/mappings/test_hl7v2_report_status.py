@@ -77,3 +77,12 @@ def test_an_act_is_told_with_its_own_time(status: ReportStatus) -> None:
 def test_the_observation_is_of_the_time_of_the_images(started: str, shown: str) -> None:
     """OBR-7 (§4.5.3.7), as effectiveDateTime of the FHIR report."""
     assert segments_of(replace(decided(ReportStatus.PRELIMINARY), started=started))["OBR"].value(7) == shown
+
+
+@pytest.mark.parametrize(("status", "analysed"), [(ReportStatus.PRELIMINARY, True), (ReportStatus.FINAL, False)])
+def test_the_time_of_a_signature_is_told_as_that_of_no_analysis(status: ReportStatus, analysed: bool) -> None:
+    """OBX-14 (§7.4.2.14) is the time of the images, as OBR-7; OBX-19 (§7.4.2.19) the time of the analysis."""
+    segments = Message(oru_from(replace(decided(status), started="2026-01-15"), RIS)).segments
+    results = [one for one in segments if one.name == "OBX" and one.value(11) != "O"]
+    assert {one.value(14) for one in results} == {"20260115"}
+    assert {bool(one.value(19)) for one in results} == {analysed}
