@@ -1,5 +1,7 @@
 """What we publish as a FHIR server, before the validator of a real one."""
 
+import re
+
 import pytest
 
 from fhir_bridge.api.capability import capability_statement, uses
@@ -16,8 +18,20 @@ PUBLISHED = {
     **{f"ConceptMap {name}": resource for name, resource in concept_maps("1").items()},
     **{f"CodeSystem {name}": resource for name, resource in code_systems("1").items()},
 }
+# Codes that R4's copy of the HL7 v2 and v3 tables lacks: younger ones, spellings of senders that our tables read all the same, and
+# the tables themselves, which table 0396 has as a range (HL70000 to HL79999)
+NOT_IN_THE_COPY_OF_R4 = re.compile(r"RADLEX|SNOMED-CT|INTERNET|C|HL7\d{4}")
+_UNKNOWN = re.compile(
+    r"The (?:source|target) code '([^']+)' is not valid in the code system http://terminology\.hl7\.org/.*"
+)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_hapi_finds_no_error_in_what_we_publish(hapi: FhirPeer, name: str) -> None:
-    assert errors_in(hapi, PUBLISHED[name]) == ()
+    errors = errors_in(hapi, PUBLISHED[name])
+    assert [error for error in errors if not _is_known(error)] == []
+
+
+def _is_known(error: str) -> bool:
+    unknown = _UNKNOWN.fullmatch(error)
+    return unknown is not None and NOT_IN_THE_COPY_OF_R4.fullmatch(unknown[1]) is not None
