@@ -19,8 +19,8 @@ PUBLISHED = {
     **{f"CodeSystem {name}": resource for name, resource in code_systems("1").items()},
 }
 # Codes that R4's copy of the HL7 v2 and v3 tables lacks: younger ones, spellings of senders that our tables read all the same, and
-# the tables themselves, which table 0396 has as a range (HL70000 to HL79999)
-NOT_IN_THE_COPY_OF_R4 = re.compile(r"RADLEX|SNOMED-CT|INTERNET|C|HL7\d{4}")
+# what table 0396 has as a range only: tables (HL7nnnn) and local systems (99zzz)
+NOT_IN_THE_COPY_OF_R4 = re.compile(r"RADLEX|SNOMED-CT|INTERNET|CPT4|C|HL7\d{4}|99[A-Z]+")
 _UNKNOWN = re.compile(
     r"The (?:source|target) code '([^']+)' is not valid in the code system http://terminology\.hl7\.org/.*"
 )
