@@ -15,12 +15,13 @@ from fhir_bridge.adapters.record_context import (
     Part,
     Topic,
     context_from,
+    newest_of,
     part_of,
     references_of,
     referred,
     withheld,
 )
-from fhir_bridge.adapters.record_match import reference_to
+from fhir_bridge.adapters.record_match import OnePatient, merged_into, reference_to
 from fhir_bridge.errors import Refused, Unavailable
 from fhir_bridge.study import ClinicalContext, Resource
 from mappings.order import Order
@@ -45,14 +46,15 @@ class ContextReader:
 
     def context_of(self, patient: Resource, order: Order) -> ClinicalContext:
         """See `ports.ClinicalRecord`. Raises Unavailable `fhir.unavailable` where it takes longer than allowed."""
-        offered, about = self._client.search_parameters(), reference_to(patient)
+        offered = self._client.search_parameters()
+        whole = merged_into(patient, self._client.read, self._client.is_own)
         searchable = [topic for topic in TOPICS if _about(offered, topic.kind)]
         missing = [topic for topic in TOPICS if topic not in searchable]
-        reads: list[Read] = [partial(self._order, order, about)]
-        reads += [partial(self._search, topic, about, offered) for topic in searchable]
+        reads: list[Read] = [partial(self._order, order, reference_to(patient))]
+        reads += [partial(self._search, topic, whole, offered) for topic in searchable]
         untold = [Part(topic.kind, "not-offered") for topic in missing]
         if missing and "everything" in self._client.capabilities().operations.get("Patient", ()):
-            reads.append(partial(self._everything, missing, about))
+            reads.append(partial(self._everything, missing, whole))
             untold = []
         parts = [*untold, *itertools.chain.from_iterable(self._all(reads))]
         if any(part.code == _UNAUTHORIZED for part in parts) and not any(part.how in ANSWERED for part in parts):
@@ -76,29 +78,30 @@ class ContextReader:
             for future in begun:
                 future.cancel()
 
-    def _search(self, topic: Topic, patient: str, offered: Offered, stop: Event) -> tuple[Part, ...]:
-        params: Params = ((_about(offered, topic.kind), patient),)
-        if topic.category and "category" in offered[topic.kind]:
-            params = (*params, ("category", topic.category))
-        if topic.statuses and "status" in offered[topic.kind]:
-            params = (*params, ("status", ",".join(topic.statuses)))
-        if topic.sort in offered[topic.kind]:
-            params = (*params, ("_sort", f"-{topic.sort}"))
-        if topic.elements:
-            params = (*params, ("_elements", ",".join(topic.elements)))
+    def _search(self, topic: Topic, patient: OnePatient, offered: Offered, stop: Event) -> tuple[Part, ...]:
+        """One search for each Patient: there are servers that take `Patient/1,Patient/2` for one name, and find nothing, unseen."""
+        about, params = _about(offered, topic.kind), _narrowed(topic, offered)
+        found: dict[str, Resource] = {}
+        is_truncated = False
         try:
-            found = self._client.search(topic.kind, params, limit=MAX_CONTEXT_RESOURCES, stop=stop)
+            for reference in patient.references:
+                matches = self._client.search(
+                    topic.kind, ((about, reference), *params), limit=MAX_CONTEXT_RESOURCES, stop=stop
+                )
+                is_truncated |= len(matches) == MAX_CONTEXT_RESOURCES
+                found |= {match["id"]: of_own_patient(match, self._client) for match in matches}
         except (Refused, Unavailable) as error:
             return (_withheld(topic.kind, error),)
-        found = tuple(of_own_patient(resource, self._client) for resource in found)
-        return (part_of(topic, found, patient, is_truncated=len(found) == MAX_CONTEXT_RESOURCES),)
+        is_truncated |= len(found) > MAX_CONTEXT_RESOURCES
+        return (part_of(topic, newest_of(found.values()), patient, is_truncated=is_truncated),)
 
-    def _everything(self, topics: list[Topic], patient: str, stop: Event) -> tuple[Part, ...]:
+    def _everything(self, topics: list[Topic], patient: OnePatient, stop: Event) -> tuple[Part, ...]:
         """`Patient/$everything` (R4 operation-patient-everything) of the types that cannot be searched by patient."""
         kinds = sorted({topic.kind for topic in topics})
         params: Params = (("_type", ",".join(kinds)), ("_count", str(_PAGE_SIZE)))
         try:
-            found = tuple(itertools.islice(self._entries(patient, params, kinds, stop), MAX_EVERYTHING_RESOURCES))
+            entries = (self._entries(reference, params, kinds, stop) for reference in patient.references)
+            found = tuple(itertools.islice(itertools.chain.from_iterable(entries), MAX_EVERYTHING_RESOURCES))
         except (Refused, Unavailable) as error:
             return tuple(_withheld(kind, error) for kind in kinds)
         of_kind = {kind: [resource for resource in found if resource["resourceType"] == kind] for kind in kinds}
@@ -147,6 +150,20 @@ def _withheld(kind: str, error: Refused | Unavailable) -> Part:
     if isinstance(error, Unavailable) and error.code != _UNAUTHORIZED:
         raise error
     return withheld(kind, error)
+
+
+def _narrowed(topic: Topic, offered: Offered) -> Params:
+    """All but whom it is about: what the server offers of what the topic wants."""
+    params: Params = ()
+    if topic.category and "category" in offered[topic.kind]:
+        params = (*params, ("category", topic.category))
+    if topic.statuses and "status" in offered[topic.kind]:
+        params = (*params, ("status", ",".join(topic.statuses)))
+    if topic.sort in offered[topic.kind]:
+        params = (*params, ("_sort", f"-{topic.sort}"))
+    if topic.elements:
+        params = (*params, ("_elements", ",".join(topic.elements)))
+    return params
 
 
 def _about(offered: Offered, kind: str) -> str:

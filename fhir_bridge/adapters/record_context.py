@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from fhir_bridge.adapters.record_match import Read, carries, is_about, reference_to, subject_of
+from fhir_bridge.adapters.record_match import OnePatient, Read, carries, is_about, reference_to, subject_of
 from fhir_bridge.errors import Refused, Unavailable
 from fhir_bridge.study import ClinicalContext, ContextSource, Resource
 from mappings.code_system import DICOM_UID
@@ -81,8 +81,10 @@ ANSWERED = ("reference", "search", "everything")
 _RANKS = (*ANSWERED, "not-offered", "refused")  # of several parts of a type the last one of these says it of the type
 
 
-def part_of(topic: Topic, found: Iterable[Resource], patient: str, *, how: str = "search", is_truncated: bool) -> Part:
-    """What counts of what a search brought, judged again: the server may have ignored a parameter.
+def part_of(
+    topic: Topic, found: Iterable[Resource], patient: OnePatient, *, how: str = "search", is_truncated: bool
+) -> Part:
+    """What counts of what the searches brought, judged again: the server may have ignored a parameter.
 
     Raises Refused `patient.mismatch` where the server sent another patient's: its search cannot be trusted; Unavailable `fhir.not-fhir`.
     """
@@ -92,13 +94,18 @@ def part_of(topic: Topic, found: Iterable[Resource], patient: str, *, how: str =
             kept = list(_latest_of_each_code(kept))
     except (AttributeError, KeyError, TypeError):
         raise Unavailable("fhir.not-fhir", f"GET {topic.kind}", "a resource has elements of wrong types") from None
-    return Part(topic.kind, how, tuple(kept), is_truncated)
+    return Part(topic.kind, how, tuple(kept), is_truncated or patient.is_cut)
 
 
-def _belongs(resource: Resource, patient: str) -> bool:
-    if subject_of(resource) != patient:
+def _belongs(resource: Resource, patient: OnePatient) -> bool:
+    if subject_of(resource) not in patient.references:
         raise Refused("patient.mismatch", resource["resourceType"], "the server sent a resource of another patient")
     return True
+
+
+def newest_of(found: Iterable[Resource]) -> list[Resource]:
+    """The newest of several searches of one topic, as many as of one."""
+    return sorted(found, key=_age_key, reverse=True)[:MAX_CONTEXT_RESOURCES]
 
 
 def _slim(resource: Resource) -> Resource:

@@ -1,18 +1,29 @@
 """Which Patient, which ServiceRequest and which ImagingStudy is meant: the rules, without a wire (DESIGN §4a). Pure."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date
 
 from fhir_bridge.errors import Refused
-from fhir_bridge.rendezvous.merged_patient import survivor_of
+from fhir_bridge.rendezvous.merged_patient import MAX_MERGES, survivor_of
 from fhir_bridge.study import Resource
 from mappings.fhir_elements import local_reference
+from mappings.fhir_reading import object_of, objects_of, text_of
 from mappings.order import Identifier, Order, PatientIdentity
 
 Search = Callable[[Identifier], Iterable[Resource]]
 Read = Callable[[str], Resource]
+IsOwn = Callable[[str], bool]
 
 _SEXES = ("male", "female", "other")
+
+
+@dataclass(frozen=True, slots=True)
+class OnePatient:
+    """`Patient/id` of the survivor, then of those merged into it. `is_cut`: it names more of them than are looked at."""
+
+    references: tuple[str, ...]
+    is_cut: bool = False
 
 
 def reference_to(resource: Resource) -> str:
@@ -118,6 +129,45 @@ def _agrees_on_sex(ordered: str, kept: str) -> bool | None:
     if ordered not in _SEXES or kept not in _SEXES:
         return None
     return ordered == kept
+
+
+def merged_into(survivor: Resource, read: Read, is_own: IsOwn = lambda reference: True) -> OnePatient:
+    """The patient with all that it was before, proven by both sides (R4 §8.1.3): the later Patient names the earlier by `replaces`, and the
+    earlier that one alone by `replaced-by`. In a chain, too; at most MAX_MERGES are looked at in all.
+
+    What only one side says is not followed, nor a link to another server or to what is gone. Raises what `read` raises of the others.
+    """
+    proven = [reference_to(survivor)]
+    known = {proven[0]: survivor}
+    is_cut = False
+    for later in proven:  # grows on the way
+        for earlier in _linked(known[later], "replaces", is_own):
+            if not earlier.startswith("Patient/") or earlier in proven:
+                continue
+            if earlier not in known:
+                if len(known) > MAX_MERGES:
+                    is_cut = True
+                    continue
+                known[earlier] = _read_if_there(earlier, read)
+            if _linked(known[earlier], "replaced-by", is_own).keys() == {later}:
+                proven.append(earlier)
+    return OnePatient(tuple(proven), is_cut)
+
+
+def _linked(patient: Resource, kind: str, is_own: IsOwn) -> dict[str, None]:
+    """`Type/id` of the links of a kind, in order, each once; one to elsewhere, or to nobody by name, is the empty one."""
+    others = (object_of(link.get("other")) for link in objects_of(patient, "link") if link.get("type") == kind)
+    texts = (text_of(other, "reference") for other in others)
+    return dict.fromkeys(local_reference(text) if is_own(text) else "" for text in texts)
+
+
+def _read_if_there(reference: str, read: Read) -> Resource:
+    try:
+        return read(reference)
+    except Refused as refusal:
+        if refusal.code != "fhir.not-found":
+            raise
+        return {}
 
 
 def service_request_of(order: Order, patient: str, search: Search, read: Read) -> str:

@@ -24,8 +24,8 @@ def code(value: str, system: str = LOINC) -> dict[str, Any]:
     return {"coding": [{"system": system, "code": value}]}
 
 
-class ContextContract:
-    """What is known of the patient. Patient a is the one; b is somebody else."""
+class Ward:
+    """Patient a is the one; b is somebody else."""
 
     @pytest.fixture
     def make(self) -> Resources:
@@ -45,6 +45,85 @@ class ContextContract:
 
     def context(self, ward: Hospital, make: Resources, **order: Any) -> ClinicalContext:
         return ward.record.context_of(make.patient("a"), Order(OrderControl.NEW, PatientIdentity(), **order))
+
+
+class FormerPatientsContract(Ward):
+    """What stands under the numbers that the patient had: Patients are merged on the server, and their history stays where it was."""
+
+    def link(self, hospital: Hospital, make: Resources, links: str, also: str = "") -> None:
+        """`a>b a<b`: a says that it replaces b, and b that a replaced it; all Patients that are named are stored with their links."""
+        said: dict[str, list[dict[str, Any]]] = {name: [] for name in f"{links}{also}" if name.isalpha()}
+        for later, sign, earlier in links.split():
+            by, other, kind = (later, earlier, "replaces") if sign == ">" else (earlier, later, "replaced-by")
+            said[by].append({"type": kind, "other": {"reference": f"Patient/{make.mark}-{other}"}})
+        hospital.store(*(make.patient(name, f"CANARY-{name}") for name in said))
+        hospital.store(*(make.patient(name, f"CANARY-{name}", link=found) for name, found in said.items() if found))
+
+    def whole(self, hospital: Hospital, make: Resources) -> ClinicalContext:
+        patient = hospital.record.read(f"Patient/{make.mark}-a")
+        return hospital.record.context_of(patient, Order(OrderControl.NEW, PatientIdentity()))
+
+    def ill(self, hospital: Hospital, make: Resources, patients: str) -> None:
+        """One Condition of each Patient, each of one day later."""
+        for day, of in enumerate(patients, start=1):
+            hospital.store(self.one(make, "Condition", f"of{of}", of=of, recordedDate=f"2026-01-{day:02}"))
+
+    @pytest.mark.parametrize(
+        ("links", "known"),
+        [
+            ("a>b a<b", ["ofb", "ofa"]),
+            ("a>b a<b a>c a<c", ["ofc", "ofb", "ofa"]),
+            ("a>b a<b b>c b<c c>d c<d", ["ofd", "ofc", "ofb", "ofa"]),
+            ("a>c a>b a<b b>c b<c", ["ofc", "ofb", "ofa"]),
+            ("a>b a<b b>c b<c c>b c>a", ["ofc", "ofb", "ofa"]),
+        ],
+        ids=["one", "two", "chain", "chain-named-twice", "circle"],
+    )
+    def test_what_is_known_of_a_merged_patient_is_known_of_the_survivor(
+        self, hospital: Hospital, make: Resources, links: str, known: list[str]
+    ) -> None:
+        self.link(hospital, make, links)
+        self.ill(hospital, make, "abcd"[: len(known)])
+        context = self.whole(hospital, make)
+        assert names(context.others["Condition"]) == known
+        source = context.sources["Condition"]
+        assert (source.how, source.count, source.is_truncated) == ("search", len(known), False)
+
+    @pytest.mark.parametrize(
+        "links",
+        ["a>b b>c", "a<b a>c", "a>b a<b c<b", "b>a", "a>b b<a"],
+        ids=["to", "from", "to-two", "back", "swapped"],
+    )
+    def test_a_merge_that_only_one_side_names_is_not_followed(
+        self, hospital: Hospital, make: Resources, links: str
+    ) -> None:
+        self.link(hospital, make, links, also="abc")
+        self.ill(hospital, make, "abc")
+        assert names(self.whole(hospital, make).others["Condition"]) == ["ofa"]
+
+    def test_of_each_code_the_latest_value_of_all_counts(self, hospital: Hospital, make: Resources) -> None:
+        self.link(hospital, make, "a>b a<b")
+        for name, of, day, number in (
+            *(("before", "a", "2025-01-01", "1988-5"), ("after", "b", "2026-01-01", "1988-5")),
+            *(("newer", "a", "2026-02-01", "2160-0"), ("older", "b", "2025-12-01", "2160-0")),
+        ):
+            person = {"id": f"{make.mark}-{of}"}
+            hospital.store(make.laboratory(person, name, code=code(number), effectiveDateTime=day))
+        assert names(self.whole(hospital, make).others["Observation"]) == ["newer", "after"]
+
+    @pytest.mark.parametrize(("formers", "is_cut"), [("bcdef", False), ("bcdefg", True)])
+    def test_five_merged_patients_are_followed_and_of_more_it_is_said(
+        self, hospital: Hospital, make: Resources, formers: str, is_cut: bool
+    ) -> None:
+        self.link(hospital, make, " ".join(f"a>{former} a<{former}" for former in formers))
+        self.ill(hospital, make, f"a{formers}")
+        context = self.whole(hospital, make)
+        assert names(context.others["Condition"]) == ["off", "ofe", "ofd", "ofc", "ofb", "ofa"]
+        assert {source.is_truncated for source in context.sources.values() if source.how == "search"} == {is_cut}
+
+
+class ContextContract(Ward):
+    """What is known of the patient."""
 
     @pytest.mark.parametrize(
         ("kind", "element"),

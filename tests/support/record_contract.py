@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mappings.order import Identifier, Order, OrderControl, PatientIdentity
-from tests.support.context_contract import ContextContract
+from tests.support.context_contract import ContextContract, FormerPatientsContract
 from tests.support.hospitals import Hospital, Resources
 from tests.support.patient_contract import PatientContract, refused
 from tests.support.study_orders_contract import StudyOrdersContract
@@ -171,5 +171,5 @@ class OrderContract:
         )
 
 
-class RecordContract(PatientContract, OrderContract, StudyOrdersContract, ContextContract):
+class RecordContract(PatientContract, OrderContract, StudyOrdersContract, FormerPatientsContract, ContextContract):
     """All of it."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from fhir_bridge.adapters.record_context import TOPICS, context_from, part_of, references_of, referred
 from fhir_bridge.adapters.record_match import (
     carries,
+    merged_into,
     patient_of,
     reference_to,
     service_request_of,
@@ -63,11 +64,11 @@ class InMemoryRecord:
         )
 
     def context_of(self, patient: Resource, order: Order) -> ClinicalContext:
-        about = reference_to(patient)
-        parts = [
-            part_of(topic, [r for r in self._of_type(topic.kind) if subject_of(r) == about], about, is_truncated=False)
-            for topic in TOPICS
-        ]
+        about, whole = reference_to(patient), merged_into(patient, self.read)
+        found = {
+            topic.kind: [r for r in self._of_type(topic.kind) if subject_of(r) in whole.references] for topic in TOPICS
+        }
+        parts = [part_of(topic, found[topic.kind], whole, is_truncated=False) for topic in TOPICS]
         if order.service_request:
             parts.append(request := referred(order.service_request, about, order, self.read))
             references = [reference for resource in request.resources for reference in references_of(resource)]

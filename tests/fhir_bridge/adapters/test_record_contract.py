@@ -14,6 +14,7 @@ from fhir_bridge.errors import Refused, Unavailable
 from fhir_bridge.ports import ClinicalRecord
 from fhir_bridge.practice.fhir_peer import FhirPeer
 from mappings.order import Identifier, PatientIdentity
+from tests.support.context_contract import FormerPatientsContract
 from tests.support.hospitals import Hospital, Resources, ServerHospital, TwinHospital
 from tests.support.patient_contract import PatientContract
 from tests.support.record_contract import OrderContract, RecordContract
@@ -75,8 +76,8 @@ class ScriptedHospital:
         self.server.delete(reference)
 
 
-class TestServersOfOtherTraits(PatientContract, OrderContract, StudyOrdersContract):
-    """Pages of ten, parameters ignored, no sorting, every so many calls put off. Of the context see test_fhir_context."""
+class TestServersOfOtherTraits(PatientContract, OrderContract, StudyOrdersContract, FormerPatientsContract):
+    """Pages of ten, parameters ignored, no sorting, every so many calls put off. Of the rest of the context see test_fhir_context."""
 
     @pytest.fixture(params=[EPIC_LIKE, AZURE_LIKE, GOOGLE_LIKE], ids=["epic", "azure", "google"])
     def hospital(self, request: pytest.FixtureRequest, waiting: WaitingTime) -> Iterator[Hospital]:

@@ -2,6 +2,7 @@ import copy
 import json
 import pickle
 from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -267,3 +268,28 @@ def test_the_same_patient_has_the_same_pseudonym_in_every_study(hospital: Hospit
     two = read(hospital.cross(image(2).to_bytes(), job="job-2").study.files[0]).PatientID
     assert one == two == KEYS.pseudonym("patient", "Patient/CANARY-77")
     assert raw_film.INSTANCE not in (one, two)
+
+
+def test_what_is_known_of_a_merged_patient_crosses_as_the_one_patients(hospital: Hospital) -> None:
+    former = "CANARY-FORMER-9"
+    link = [{"type": "replaces", "other": {"reference": f"Patient/{former}"}}]
+    coded = {"code": {"coding": [{"system": "http://snomed.info/sct", "code": "233604007"}]}}
+    known = tuple(
+        {**coded, "resourceType": "Condition", "id": name, "onsetDateTime": day, "subject": {"reference": subject}}
+        for name, day, subject in (
+            (f"{former}-1", "2023-03-01", f"Patient/{former}"),
+            ("CANARY-C1", "2023-03-08", f"Patient/{PATIENT['id']}"),
+        )
+    )
+    crossing = hospital.cross(
+        image(1).to_bytes(), context=ClinicalContext({**PATIENT, "link": link}, {"Condition": known})
+    )
+    assert former.encode() not in everything_released(crossing)
+    of_former, of_survivor = crossing.context.resources["Condition"]
+    assert "subject" not in {*of_former, *of_survivor}
+    assert of_former["id"] == KEYS.pseudonym("fhir", f"Condition/{former}-1")
+    days = [date.fromisoformat(found["onsetDateTime"]) for found in (of_former, of_survivor)]
+    assert days[1] - days[0] == timedelta(7)  # moved by the same days
+    patients = {read(path).PatientID for path in crossing.study.files}
+    assert patients == {KEYS.pseudonym("patient", "Patient/CANARY-77")}
+    assert KEYS.pseudonym("patient", f"Patient/{former}").encode() not in everything_released(crossing)
