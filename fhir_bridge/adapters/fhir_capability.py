@@ -67,7 +67,9 @@ def capabilities_of(statement: Resource) -> Capabilities:
             raise TypeError
         rests = [rest for rest in statement.get("rest", ()) if rest.get("mode", "server") == "server"]
         resources = [resource for rest in rests for resource in rest.get("resource", ())]
-        parameters = {one["type"]: frozenset(found["name"] for found in one.get("searchParam", ())) for one in resources}
+        parameters = {
+            one["type"]: frozenset(found["name"] for found in one.get("searchParam", ())) for one in resources
+        }
         return Capabilities(
             parameters or PRESUMED.search_parameters,
             {one["type"]: _codes(one) for one in resources},

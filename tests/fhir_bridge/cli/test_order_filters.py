@@ -1,6 +1,5 @@
 """`check` names values of the order filters that no table knows: they may be typing errors. It refuses none."""
 
-
 import pytest
 
 from fhir_bridge.cli.filters import unknown_filters
