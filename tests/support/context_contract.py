@@ -53,7 +53,7 @@ class FormerPatientsContract(Ward):
     def link(self, hospital: Hospital, make: Resources, links: str, also: str = "") -> None:
         """`a>b a<b`: a says that it replaces b, and b that a replaced it; all Patients that are named are stored with their links."""
         said: dict[str, list[dict[str, Any]]] = {name: [] for name in f"{links}{also}" if name.isalpha()}
-        for later, sign, earlier in links.split():
+        for later, sign, earlier in map(tuple, links.split()):
             by, other, kind = (later, earlier, "replaces") if sign == ">" else (earlier, later, "replaced-by")
             said[by].append({"type": kind, "other": {"reference": f"Patient/{make.mark}-{other}"}})
         hospital.store(*(make.patient(name, f"CANARY-{name}") for name in said))
@@ -76,8 +76,9 @@ class FormerPatientsContract(Ward):
             ("a>b a<b b>c b<c c>d c<d", ["ofd", "ofc", "ofb", "ofa"]),
             ("a>c a>b a<b b>c b<c", ["ofc", "ofb", "ofa"]),
             ("a>b a<b b>c b<c c>b c>a", ["ofc", "ofb", "ofa"]),
+            ("a>b a<b b>a b<a", ["ofb", "ofa"]),
         ],
-        ids=["one", "two", "chain", "chain-named-twice", "circle"],
+        ids=["one", "two", "chain", "chain-named-twice", "circle", "proven-circle"],
     )
     def test_what_is_known_of_a_merged_patient_is_known_of_the_survivor(
         self, hospital: Hospital, make: Resources, links: str, known: list[str]
