@@ -84,6 +84,7 @@ def _become(ledger: Ledger, known: KnownOrder, wanted: Order) -> Result:
 def _take_content(ledger: Ledger, known: KnownOrder, wanted: Order) -> Result:
     if known.job.source == "fhir":
         return apply_change(ledger, known, wanted)
+    ledger.note(known.job.id, "received-again", "order.same")  # by the other door
     ledger.happen(known.job.id, Event.WAKE, "order.enriched")
     return AS_ASKED
 

@@ -80,6 +80,12 @@ def test_a_newer_version_that_is_still_active_does_not_undo_a_cancel_by_hl7_v2(h
     assert house.standing() == [(CANCELLED, "order.cancelled")]
 
 
+def test_the_timeline_of_an_order_of_hl7_v2_says_that_it_came_by_fhir_too(house: House) -> None:
+    house.hl7(an_order("1"))
+    states(house, "active")
+    assert ("received-again", "order.same") in house.timeline()
+
+
 def test_what_hl7_v2_cancelled_stays_cancelled_though_the_server_revoked_and_placed_it_again(house: House) -> None:
     house.hl7(an_order("1"))
     states(house, "active")
