@@ -39,7 +39,7 @@ def orders_of(case: Path) -> tuple[Order, ...]:
 def shown(value: Any) -> Any:
     """As JSON, without what is empty."""
     if isinstance(value, dict):
-        return {name: shown(part) for name, part in value.items() if part not in ("", None, ())}
+        return {name: shown(part) for name, part in value.items() if part not in ("", None, (), 0)}
     if isinstance(value, list | tuple):
         return [shown(part) for part in value]
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
