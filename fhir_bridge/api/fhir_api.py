@@ -46,18 +46,21 @@ class _Said(Exception):
 
 
 def fhir_api(version: str, base_url: str, client: Iterable[Use]) -> Blueprint:
-    """`base_url` is where we are reached from outside, with `/fhir`; `version` is this program's."""
+    """`base_url` is where we are reached from outside, with `/fhir`; empty: where the request reached us. `version` is this program's."""
     blueprint = Blueprint("fhir_api", __name__, url_prefix="/fhir")
     served: dict[str, dict[str, Json]] = {"ConceptMap": concept_maps(version), "CodeSystem": code_systems(version)}
-    statement = capability_statement(version, base_url, _SEARCHES, client)
+    client = tuple(client)
+
+    def base() -> str:
+        return base_url or f"{request.host_url}fhir"
 
     @blueprint.get("/metadata")
     def metadata() -> Response:
-        return _answer(lambda: statement)
+        return _answer(lambda: capability_statement(version, base(), _SEARCHES, client))
 
     @blueprint.get("/<any(ConceptMap, CodeSystem):kind>")
     def search(kind: str) -> Response:
-        return _answer(lambda: _searchset(served[kind], kind, base_url))
+        return _answer(lambda: _searchset(served[kind], kind, base()))
 
     @blueprint.get("/<any(ConceptMap, CodeSystem):kind>/<resource>")
     def read(kind: str, resource: str) -> Response:

@@ -129,10 +129,10 @@ class Web:
 
 def _our_fhir(http: Http) -> Blueprint:
     """What we publish, and say that we use of the hospital's server."""
-    base_url = f"{(http.public_url or f'http://{http.host}:{http.port}').rstrip('/')}/fhir"
+    base_url = f"{http.public_url.rstrip('/')}/fhir" if http.public_url else ""
     read, written = (
         ("ServiceRequest", "Task", "Practitioner", *sorted(CONTEXT_TYPES)),
-        ("Device", "Provenance", "Subscription"),
+        ("Communication", "Device", "Provenance", "Subscription", "Task"),
     )
     client = uses(("Patient", *read), ("Patient", *read), ("DiagnosticReport", "Observation", "ImagingStudy", *written))
     return fhir_api(version("fhir-bridge"), base_url, client)

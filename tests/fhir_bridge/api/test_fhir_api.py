@@ -47,6 +47,13 @@ def test_the_capability_statement_is_valid_and_says_fhir_version_and_formats(cli
     assert statement["software"] == {"name": "fhir-bridge", "version": "1.2.3"}
 
 
+def test_without_a_public_address_it_is_the_one_by_which_we_were_asked() -> None:
+    client = make_app([fhir_api("1.2.3", "", CLIENT)]).test_client()
+    statement = client.get("/fhir/metadata", base_url="http://localhost:4711").json
+    assert statement is not None
+    assert statement["implementation"]["url"] == "http://localhost:4711/fhir"
+
+
 def test_it_says_what_we_do_on_the_hospitals_server(client: FlaskClient) -> None:
     (mode,) = (rest for rest in get(client, "/fhir/metadata")["rest"] if rest["mode"] == "client")
     asked = {one["type"]: [i["code"] for i in one["interaction"]] for one in mode["resource"]}
