@@ -51,10 +51,12 @@ def take_over(database: SqlDatabase, job: str) -> Claim:
 
 
 def test_a_server_frozen_past_its_lease_changes_nothing_that_another_took_over(tmp_path: Path) -> None:
-    may_answer = threading.Event()
+    under_way, may_answer = threading.Event(), threading.Event()
 
-    def answer(_: Asked) -> Scripted:
-        may_answer.wait(30)
+    def answer(asked: Asked) -> Scripted:
+        if "/Patient" in asked.path:
+            under_way.set()
+        may_answer.wait(30)  # nothing that is asked goes on: whoever is frozen now holds no lock of the store
         return fhir({"resourceType": "Bundle", "type": "searchset", "entry": []})
 
     data = tmp_path / "data"
@@ -64,7 +66,7 @@ def test_a_server_frozen_past_its_lease_changes_nothing_that_another_took_over(t
             server.wait_until_ready()
             with MllpClient(*server.mllp, 30) as client:
                 assert send(client, 1).code == "AA"
-                peer.arrivals.get(timeout=30)  # the step is under way
+                assert under_way.wait(30)
                 server.freeze()
                 database = database_of(data)
                 store, queue = SqlStore(database, SystemClock()), SqliteQueue(database, SystemClock())
