@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from fhir_bridge.practice.story import Story
 from tests.support.fhir_burst import Burst, BurstEnd
 from tests.support.fhir_hospital import RealHospital
 from tests.support.fhir_site import Site, running_site
@@ -45,6 +46,7 @@ def test_orders_placed_changed_revoked_and_deleted_while_our_subscriptions_are_g
     burst.place(changed, **CHANGED)
     burst.revoke(revoked)
     burst.delete(deleted)
+    until(lambda: all(_is_changed(site, story) for story in changed), "the changes are found")  # before a result is out
     burst.film(burst.stories)
     end = burst.await_end()
     assert end == served(ORDERS, called_off=len(revoked) + len(deleted))
@@ -53,6 +55,10 @@ def test_orders_placed_changed_revoked_and_deleted_while_our_subscriptions_are_g
     assert not gone & site.subscriptions().keys()
     reports = [report for story in changed for report in site.reports_of(story)]
     assert [{c["code"] for c in report.resource["code"]["coding"]} >= {"XRCHEST2"} for report in reports] == [True] * 5
+
+
+def _is_changed(site: Site, story: Story) -> bool:
+    return all(job.order.procedure and job.order.procedure.code == "XRCHEST2" for job in site.jobs_of(story))
 
 
 def test_our_process_killed_amid_the_notifications_of_a_burst(site: Site) -> None:
