@@ -1,5 +1,7 @@
 """The port `ImageArchive`: the same behaviour from the twin, a folder, a scripted DICOMweb server and a real PACS."""
 
+import io
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +39,15 @@ def orthanc() -> Iterator[Orthanc]:
         yield server
 
 
-@pytest.fixture(params=["twin", "folder", "scripted DICOMweb", pytest.param("Orthanc", marks=pytest.mark.real_parts)])
+@pytest.fixture(
+    params=[
+        "twin",
+        "folder",
+        "folder of zip files",
+        "scripted DICOMweb",
+        pytest.param("Orthanc", marks=pytest.mark.real_parts),
+    ]
+)
 def archive(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Archive]:
     match request.param:
         case "twin":
@@ -47,6 +57,10 @@ def archive(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Archive]
             folder = tmp_path / "pacs"
             folder.mkdir()
             yield Archive(DicomFolder(folder), lambda content: _drop(folder, content))
+        case "folder of zip files":
+            folder = tmp_path / "pacs"
+            folder.mkdir()
+            yield Archive(DicomFolder(folder), lambda content: _drop(folder, _zipped(content)))
         case "scripted DICOMweb":
             instances: list[bytes] = []
             with running(FaultyPacs(instances, page=2)) as pacs:
@@ -60,6 +74,13 @@ def _drop(folder: Path, content: bytes) -> None:
     below = folder / f"{len(list(folder.iterdir())):03d}"
     below.mkdir()
     (below / "any name at all").write_bytes(content)
+
+
+def _zipped(content: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("deep/er/any name at all", content)
+    return buffer.getvalue()
 
 
 @pytest.fixture

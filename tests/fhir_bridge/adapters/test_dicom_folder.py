@@ -139,10 +139,10 @@ def test_a_file_changed_since_it_was_listed_makes_the_study_incomplete(
     victim = a_study(folder)[1]
     copied = dicom_folder._content
 
-    def change_it_first(path: str, version: object) -> object:
+    def change_it_first(path: str, *of: object) -> object:
         if path == os.path.realpath(victim):
             change(victim)
-        return copied(path, version)  # type: ignore[arg-type]
+        return copied(path, *of)  # type: ignore[arg-type]
 
     monkeypatch.setattr(dicom_folder, "_content", change_it_first)
     with pytest.raises(Unavailable) as error:
