@@ -37,7 +37,7 @@ def opened_zip(file: BinaryIO) -> zipfile.ZipFile:
     _check_directory(file, size)
     try:
         archive = zipfile.ZipFile(file)
-    except BROKEN:
+    except (*BROKEN, OSError):  # the second of offsets before the beginning
         raise UnusableZip("a zip file that is not whole") from None
     members = archive.infolist()
     unpacked = sum(member.file_size for member in members)
@@ -49,14 +49,14 @@ def opened_zip(file: BinaryIO) -> zipfile.ZipFile:
 def opened_member(archive: zipfile.ZipFile, number: int) -> BinaryIO | None:
     """The member, seekable, its checksum proven where it is small; None for a folder. Raises UnusableZip, OSError."""
     member = archive.infolist()[number]
-    if member.is_dir():
+    if not member.filename or member.is_dir():
         return None
     if member.flag_bits & 1 or member.compress_type not in _METHODS:
         raise UnusableZip("encrypted, or packed in an unusual way")
     try:
         file = archive.open(member)
         return io.BytesIO(file.read()) if member.file_size <= _SMALL_BYTES else file  # type: ignore[return-value]
-    except BROKEN:
+    except (*BROKEN, OSError):
         raise UnusableZip("a damaged member of a zip file") from None
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import pydicom
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.tag import Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
@@ -25,7 +25,16 @@ _META_START = 132  # of the group length (0002,0000), a UL
 
 # What pydicom raises on broken bytes. Its text quotes them, and is dropped.
 _BROKEN = (
-    *(InvalidDicomError, EOFError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError),
+    *(
+        InvalidDicomError,
+        BytesLengthException,
+        EOFError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        NotImplementedError,
+    ),
     *(struct.error, zlib.error, RecursionError),
 )
 
@@ -52,36 +61,35 @@ def read_torn_header_from(file: BinaryIO, keywords: Iterable[str]) -> Mapping[st
 
 def read_dataset_from(file: BinaryIO, keywords: Iterable[str]) -> pydicom.Dataset:
     """These attributes of a whole file, still raw, behind its file meta information. Raises UnreadableInstance, OSError."""
-    dataset = _dataset(file, [*keywords, "Rows"])
-    try:
-        if dataset.file_meta.TransferSyntaxUID != DeflatedExplicitVRLittleEndian:  # pydicom has inflated that one whole
-            implicit, little_endian = dataset.original_encoding  # as found, which is not always as declared
-            has_pixels = _check_pixels_are_whole(file, "<" if little_endian else ">", implicit)
-            if "Rows" in dataset and not has_pixels:
-                raise UnreadableInstance("an image without pixel data")
-    except _BROKEN:
-        raise UnreadableInstance("broken pixel data") from None
-    return dataset
+    return attempt_to_read(lambda: _whole(file, _dataset(file, [*keywords, "Rows"])))
 
 
 def _values(file: BinaryIO, wanted: tuple[str, ...], *, is_whole: bool) -> Mapping[str, str]:
-    read = read_dataset_from if is_whole else _dataset
-    dataset = read(file, [_CHARACTER_SET, *wanted])
-    try:
+    def read() -> Mapping[str, str]:
+        dataset = _dataset(file, [_CHARACTER_SET, "Rows", *wanted])
+        if is_whole:
+            _whole(file, dataset)
         utf8 = "192" in _text(dataset, _CHARACTER_SET, "ascii")
         return {keyword: _text(dataset, keyword, "utf-8" if utf8 else "latin-1") for keyword in wanted}
-    except _BROKEN:
-        raise UnreadableInstance("broken header") from None
+
+    return attempt_to_read(read)
 
 
-def _dataset(file: BinaryIO, keywords: Iterable[str]) -> pydicom.Dataset:
-    try:
-        _check_inflated_size(file)
-        dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(keywords))
-        if dataset.file_meta.get("TransferSyntaxUID") is None:
-            raise UnreadableInstance("no transfer syntax")
-    except _BROKEN:
-        raise UnreadableInstance("broken header") from None
+def _dataset(file: BinaryIO, keywords: list[str]) -> pydicom.Dataset:
+    _check_inflated_size(file)
+    dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(keywords))
+    if dataset.file_meta.get("TransferSyntaxUID") is None:
+        raise UnreadableInstance("no transfer syntax")
+    return dataset
+
+
+def _whole(file: BinaryIO, dataset: pydicom.Dataset) -> pydicom.Dataset:
+    """The same, where the file behind its header is as long as it says."""
+    if dataset.file_meta.TransferSyntaxUID != DeflatedExplicitVRLittleEndian:  # pydicom has inflated that one whole
+        implicit, little_endian = dataset.original_encoding  # as found, which is not always as declared
+        has_pixels = _check_pixels_are_whole(file, "<" if little_endian else ">", implicit)
+        if "Rows" in dataset and not has_pixels:
+            raise UnreadableInstance("an image without pixel data")
     return dataset
 
 
@@ -103,11 +111,15 @@ def _check_inflated_size(file: BinaryIO) -> None:
 
 
 def attempt_to_read(read: Callable[[], T]) -> T:
-    """What `read` makes of a pydicom dataset. Raises UnreadableInstance for whatever pydicom raises on broken bytes."""
+    """What `read` makes of a file by pydicom. Raises UnreadableInstance for whatever that raises on broken bytes; OSError."""
     try:
         return read()
     except _BROKEN:
-        raise UnreadableInstance("broken attributes") from None
+        raise UnreadableInstance("broken header") from None
+    except OSError as error:
+        if error.errno is None:  # pydicom's own, of a sequence that is not whole
+            raise UnreadableInstance("broken header") from None
+        raise
 
 
 def raw_text(dataset: pydicom.Dataset, keyword: str) -> str:
