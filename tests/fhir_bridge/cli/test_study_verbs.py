@@ -1,4 +1,4 @@
-"""`fhir-bridge study find | fetch | describe`, against a folder, Orthanc and archives that misbehave."""
+"""`fhir-bridge study find | fetch | describe`, against a folder, Orthanc, dcmqrscp and archives that misbehave."""
 
 import json
 import shutil
@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fhir_bridge.cli.root import main
+from tests.support.dcmqrscp import running_dcmqrscp
 from tests.support.faulty_pacs import FaultyPacs, running
 from tests.support.orthanc import running_orthanc
 from tests.support.studies import a_structured_report, a_study, a_study_uid, an_instance
@@ -34,17 +35,32 @@ def _in_folder(tmp_path: Path) -> Archive:
     return Archive(lambda content: (pacs / f"f{len(list(pacs.iterdir()))}").write_bytes(content), [])
 
 
-@pytest.fixture(params=["folder", pytest.param("Orthanc", marks=pytest.mark.real_parts)])
+REAL = ("Orthanc by DICOMweb", "Orthanc by DIMSE", "dcmqrscp")
+
+
+@pytest.fixture(params=["folder", *(pytest.param(name, marks=pytest.mark.real_parts) for name in REAL)])
 def archive(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Archive]:
     monkeypatch.chdir(tmp_path)
-    if request.param == "folder":
-        yield _in_folder(tmp_path)
-        return
-    with running_orthanc() as server:
-        username, password = server.auth
-        monkeypatch.setenv("FHIR_BRIDGE_ARCHIVE__PASSWORD", password)
-        where = ["archive.kind=dicomweb", f"archive.dicomweb_url={server.dicomweb_url}"]
-        yield Archive(server.store, [*where, f"archive.username={username}"])
+    match request.param:
+        case "folder":
+            yield _in_folder(tmp_path)
+        case "dcmqrscp":
+            with running_dcmqrscp() as old:
+                yield Archive(old.store, _by_dimse(old.dicom_port, old.called))
+        case "Orthanc by DIMSE":
+            with running_orthanc() as server:
+                yield Archive(server.store, _by_dimse(server.dicom_port, server.called))
+        case "Orthanc by DICOMweb":
+            with running_orthanc() as server:
+                username, password = server.auth
+                monkeypatch.setenv("FHIR_BRIDGE_ARCHIVE__PASSWORD", password)
+                where = ["archive.kind=dicomweb", f"archive.dicomweb_url={server.dicomweb_url}"]
+                yield Archive(server.store, [*where, f"archive.username={username}"])
+
+
+def _by_dimse(port: int, called: str) -> list[str]:
+    at = ["archive.kind=dimse", "archive.host=127.0.0.1", f"archive.port={port}"]
+    return [*at, f"archive.called_ae_title={called}"]
 
 
 @pytest.fixture
