@@ -3,9 +3,11 @@
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +22,8 @@ from fhir_bridge.study import InstanceRef, StudyQuery
 
 _WHERE = "archive folder"
 _CHUNK_BYTES = 1 << 20
+_CHEAP_SECONDS = 0.01  # of CPU: so long may every look take
+_REST = 100  # times what a look took
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +67,17 @@ class DicomFolder:
     what they lead to lies in the folder and is found there, or lies outside. So are files still being written: their names end in
     `.part`, `.partial` or `.tmp` or begin with a dot, or less is there than their header declares; while one of a study is there that
     is cut short, or a DICOMDIR names an instance that is not, the study is not retrieved.
+
+    A look at a folder of many thousand files that shows nothing new is good for a hundred times as long as it took: waiting jobs cost
+    a hundredth of a core, however many. `retrieve` looks anew, and so does the first call after it.
     Raises Unavailable `archive.unavailable`, `archive.incomplete`, `archive.storage-failed`; Refused `archive.query-empty`,
     `archive.conflicting-instances`, `archive.corrupt`.
     """
 
     folder: Path
     _index: dict[str, _Version] = field(default_factory=dict, init=False, repr=False)
+    _studies: dict[str, list[_Listed]] = field(default_factory=dict, init=False, repr=False)  # of the index
+    _good_until: float = field(default=0.0, init=False, repr=False)  # by time.monotonic
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     @property
@@ -79,9 +88,12 @@ class DicomFolder:
 
     def find_studies(self, query: StudyQuery) -> tuple[str, ...]:
         query = stripped(query)
-        headers = (found.header for _, _, found in self._look())
-        found = {header.study_instance_uid for header in headers if header.answers(query)}
-        return tuple(sorted(found))
+        if query.study_instance_uid:
+            return (query.study_instance_uid,) if self._study(query.study_instance_uid) else ()
+        studies = self._look().items()
+        return tuple(
+            sorted(uid for uid, listed in studies if any(found.header.answers(query) for _, _, found in listed))
+        )
 
     def list_instances(self, study_instance_uid: str) -> tuple[InstanceRef, ...]:
         instances = (found.header.instance for _, _, found in self._study(study_instance_uid))
@@ -89,6 +101,13 @@ class DicomFolder:
 
     def retrieve(self, study_instance_uid: str, into: Path) -> tuple[Path, ...]:
         """Copies of the very versions that were listed: a file changed meanwhile makes the study incomplete."""
+        self._forget_look()
+        try:
+            return self._retrieve(study_instance_uid, into)
+        finally:
+            self._forget_look()
+
+    def _retrieve(self, study_instance_uid: str, into: Path) -> tuple[Path, ...]:
         listed = self._study(study_instance_uid)
         instances = [found.header.instance for _, _, found in listed]
         self._check_promises(study_instance_uid, instances)
@@ -121,26 +140,45 @@ class DicomFolder:
             raise Unavailable("archive.incomplete", _WHERE, explanation)
 
     def _study(self, study_instance_uid: str) -> list[_Listed]:
-        return sorted(
-            (of for of in self._look() if of[2].header.study_instance_uid == study_instance_uid),
-            key=lambda of: (of[0], of[2].member),
-        )
+        """By path, and in a zip file in its order."""
+        return self._look().get(study_instance_uid, [])
 
-    def _look(self) -> list[_Listed]:
-        """Every whole instance; new and changed files are read, the others are remembered."""
+    def _forget_look(self) -> None:
         with self._lock:
+            self._good_until = 0.0
+
+    def _look(self) -> dict[str, list[_Listed]]:
+        """Every whole instance by study; new and changed files are read, the others are remembered."""
+        with self._lock:
+            if time.monotonic() < self._good_until:
+                return self._studies
+            began = time.thread_time()
             try:
                 files = files_below(os.path.realpath(self.folder))
-                self._index = {path: self._version(path, status) for path, status in files}
+                index = {path: self._version(path, status) for path, status in files}
             except OSError as error:
                 raise _unavailable(error) from None
-            return [(path, version, found) for path, version in self._index.items() for found in version.contents.found]
+            is_news = index != self._index
+            self._index = index
+            if is_news:
+                self._studies = _by_study(index)
+            took = time.thread_time() - began
+            self._good_until = 0.0 if is_news or took < _CHEAP_SECONDS else time.monotonic() + took * _REST
+            return self._studies
 
     def _version(self, path: str, status: os.stat_result) -> _Version:
         known = self._index.get(path)
         if known is None or not known.is_of(status):
             return _Version(status.st_size, status.st_mtime_ns, _read(path))
         return known if known.settled else replace(known, settled=True)
+
+
+def _by_study(index: dict[str, _Version]) -> dict[str, list[_Listed]]:
+    studies: dict[str, list[_Listed]] = {}
+    for path, version in sorted(index.items(), key=itemgetter(0)):
+        for found in version.contents.found:
+            studies.setdefault(found.header.study_instance_uid, []).append((path, version, found))
+    return studies
 
 
 def _read(path: str) -> _Contents:

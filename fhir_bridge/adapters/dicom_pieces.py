@@ -10,6 +10,7 @@ from fhir_bridge.adapters.dicom_zip import UnusableZip, is_zip, opened_member, o
 from fhir_bridge.adapters.part10 import NotDicom, as_part10
 
 THE_FILE = -1  # in the place of a member's number: the file itself
+_OF_FSCK = "lost+found"  # which only root may read
 _UNFINISHED = (".part", ".partial", ".tmp")  # names under which copying programs write; a leading dot is another
 
 
@@ -25,20 +26,20 @@ class Piece:
 
 def files_below(folder: str) -> Iterator[tuple[str, os.stat_result]]:
     """Regular files, however deep, but those still being written by their names. Links are not followed. Raises OSError."""
-    folders = [folder]
-    while folders:
-        with os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
-                elif entry.is_file(follow_symlinks=False) and not entry.name.lower().endswith(_UNFINISHED):
-                    try:
-                        status = entry.stat(follow_symlinks=False)
-                    except FileNotFoundError:
-                        continue  # renamed or removed since it was listed: found under its new name at the next look
-                    yield entry.path, status
+    with os.scandir(folder) as entries:
+        waiting = list(entries)
+    while waiting:
+        entry = waiting.pop()
+        if entry.name.startswith(".") or entry.name == _OF_FSCK:
+            continue
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                with os.scandir(entry.path) as entries:
+                    waiting += entries
+            elif entry.is_file(follow_symlinks=False) and not entry.name.lower().endswith(_UNFINISHED):
+                yield entry.path, entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue  # renamed or removed since it was listed: found under its new name at the next look
 
 
 @contextmanager
