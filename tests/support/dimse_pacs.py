@@ -2,10 +2,10 @@
 
 import contextlib
 import io
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from socketserver import BaseServer
 
 import pydicom
 from pydicom.dataset import Dataset
@@ -21,6 +21,7 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelGet,
     Verification,
 )
+from pynetdicom.transport import ThreadedAssociationServer
 
 from fhir_bridge.adapters.dimse_association import Peer
 from tests.support.studies import an_instance
@@ -74,7 +75,7 @@ class DimsePacs:
 
     def peer(self, **changes: object) -> Peer:
         """As who we are to it."""
-        known = {"timeout_seconds": 5.0, "deadline_seconds": 20.0, **changes}
+        known = {"timeout_seconds": 20.0, "deadline_seconds": 60.0, **changes}
         return Peer("127.0.0.1", self.port, CALLED, CALLING, **known)  # type: ignore[arg-type]
 
     def heard(self, event: evt.Event) -> None:
@@ -170,7 +171,7 @@ def _rewrite_the_end(association: Association, status: int, failed: int | None, 
 
 
 @contextlib.contextmanager
-def dimse_pacs(pacs: DimsePacs, tls: ssl.SSLContext | None = None) -> Iterator[DimsePacs]:
+def dimse_pacs(pacs: DimsePacs) -> Iterator[DimsePacs]:
     entity = AE(pacs.called)
     entity.require_called_aet = True
     entity.require_calling_aet = [pacs.calling] if pacs.calling else []
@@ -184,10 +185,14 @@ def dimse_pacs(pacs: DimsePacs, tls: ssl.SSLContext | None = None) -> Iterator[D
         (evt.EVT_C_GET, pacs.sent),
         (evt.EVT_DIMSE_RECV, pacs.heard),
     ]
-    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=tls)
+    server = entity.make_server(("127.0.0.1", 0), evt_handlers=handlers, server_class=ThreadedAssociationServer)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
     pacs.port = server.server_address[1]
     try:
         yield pacs
     finally:
         pacs.closing.set()
-        server.shutdown()
+        BaseServer.shutdown(server)  # pynetdicom's own forgets a server that it has not started
+        server.server_close()
+        thread.join()

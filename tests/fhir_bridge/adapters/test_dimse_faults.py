@@ -48,13 +48,20 @@ FAULTS = [
     ("no-names", Unavailable, "archive.unavailable", "an answer to C-FIND names nothing"),
 ]
 
+_PATIENCE = {
+    "silent": {"timeout_seconds": 0.5},
+    "find-silent": {"timeout_seconds": 0.5},
+    "slow": {"deadline_seconds": 0.8},  # 0.3 s an instance
+}
+
 
 @pytest.mark.parametrize(("fault", "kind", "code", "said"), FAULTS)
 def test_a_faulty_retrieval_is_an_error_that_says_why_and_leaves_no_file(
     fault: str, kind: type[BridgeError], code: str, said: str, tmp_path: Path
 ) -> None:
+    patience = _PATIENCE.get(fault, {})
     with dimse_pacs(DimsePacs(THREE, fault)) as pacs, pytest.raises(kind) as error:
-        Dimse(pacs.peer(timeout_seconds=0.5, deadline_seconds=0.8)).retrieve(A_STUDY, tmp_path)
+        Dimse(pacs.peer(**patience)).retrieve(A_STUDY, tmp_path)
     assert error.value.code == code
     assert said in error.value.explanation
     assert list(tmp_path.iterdir()) == []
