@@ -1,5 +1,6 @@
 """What we offer to take by C-GET: pairs of a SOP class and a transfer syntax, as presentation contexts (PS3.8 §9.3.2.2)."""
 
+import re
 from collections.abc import Collection
 
 from pydicom import uid
@@ -75,7 +76,7 @@ def storage_contexts(listed: Collection[InstanceRef]) -> list[PresentationContex
 
 
 def _classes_of(instance: InstanceRef) -> tuple[str, ...]:
-    if instance.sop_class_uid and UID(instance.sop_class_uid).is_valid:
+    if re.fullmatch(uid.RE_VALID_UID, instance.sop_class_uid):  # pydicom's own check prints the value
         return (instance.sop_class_uid,)
     return _USUAL.get(instance.modality, (_CAPTURE,))
 

@@ -73,6 +73,7 @@ def test_images_and_reports_of_one_study_come_together(server: Orthanc | Dcmqrsc
 def test_an_unknown_study_is_nowhere(server: Orthanc | Dcmqrscp, study: str, tmp_path: Path) -> None:
     archive = by_dimse(server)
     assert archive.find_studies(StudyQuery(study)) == ()
+    assert archive.find_studies(StudyQuery(accession="CANARY-LONGER-THAN-SIXTEEN")) == ()
     assert archive.list_instances(study) == ()
     with pytest.raises(Unavailable) as error:
         archive.retrieve(study, tmp_path)
