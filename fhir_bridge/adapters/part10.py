@@ -88,7 +88,7 @@ def _written(meta: FileMetaDataset, *, complete: bool) -> bytes:
 
 
 def _behind(prefix: bytes, file: BinaryIO) -> BinaryIO:
-    return io.BufferedReader(_Prefixed(prefix, file))  # type: ignore[return-value]
+    return io.BufferedReader(_Prefixed(prefix, file))
 
 
 class _Prefixed(io.RawIOBase):

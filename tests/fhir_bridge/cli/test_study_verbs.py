@@ -191,7 +191,8 @@ def test_a_study_with_a_file_cut_short_is_not_fetched(folder: Archive) -> None:
 def test_a_study_of_two_patients_is_not_fetched(archive: Archive) -> None:
     archive.store(an_instance(study_uid=archive.study))
     archive.store(an_instance(study_uid=archive.study, number=2, patient_id="CANARY-2"))
-    assert not_fetched(archive, "CANARY-ACC-1")[0] == 1
+    # Orthanc makes two studies of it, and by DICOMweb sends one of them
+    assert not_fetched(archive) in {(1, "identity.mismatch"), (1, "archive.incomplete")}
 
 
 def test_two_patients_are_named_by_the_field_alone(folder: Archive) -> None:
