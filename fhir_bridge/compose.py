@@ -190,6 +190,10 @@ class Parts:
             if archive.folder is None:
                 folder.mkdir(parents=True, exist_ok=True)
             return DicomFolder(folder)
+        if archive.kind == "dimse":
+            from fhir_bridge.adapters.dimse import dimse_of
+
+            return dimse_of(archive, self.settings.dicom.ae_title)
         auth: AuthBase | tuple[str, str] | None = None
         if archive.username:
             auth = (archive.username, archive.password.get_secret_value())

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, SecretStr
 
 from fhir_bridge.fhir_sections import Fhir
-from fhir_bridge.setting_types import BaseUrl, Charset, FieldSources, Port, Seconds, Section, TimeZone, Words
+from fhir_bridge.setting_types import AeTitle, BaseUrl, Charset, FieldSources, Port, Seconds, Section, TimeZone, Words
 
 __all__ = [
     "Archive", "AuthoritySection", "ClientTls", "Destination", "Dicom", "Fhir", "Http", "Listener", "Mllp", "Models", "Section", "Sender",
@@ -75,22 +75,28 @@ class Http(Section):
 
 
 class Dicom(Section):
-    """Our own DICOM node. Not built yet: the keys are reserved, `serve` prints dicom=off."""
+    """Our own DICOM node. It only asks (archive.kind=dimse); a port of our own is not built yet: `serve` prints dicom=off."""
 
     port: Port = 11112
-    ae_title: str = "FHIRBRIDGE"
+    ae_title: AeTitle = Field("FHIRBRIDGE", min_length=1)
 
 
 class Archive(Section):
     """The PACS."""
 
-    kind: Literal["folder", "dicomweb"] = "folder"
+    kind: Literal["folder", "dicomweb", "dimse"] = "folder"
     folder: Path | None = Field(None, description="default: pacs/ in the data folder")
     dicomweb_url: BaseUrl = ""
     username: str = ""
     password: SecretStr = SecretStr("")
     token: SecretStr = SecretStr("")
+    host: str = Field("", description="DIMSE; our own AE title is dicom.ae_title")
+    port: Port = Field(104, description="DIMSE")
+    called_ae_title: AeTitle = Field("", description="the archive's own AE title")
+    tls: bool = Field(False, description="DIMSE over TLS; its certificate must name archive.host")
     ca_file: Path | None = Field(None, description="PEM bundle that signs the archive's certificate")
+    client_certificate: Path | None = Field(None, description="PEM; ours, where the archive asks for one (mTLS)")
+    client_key: Path | None = Field(None, description="PEM; default: in the file of the certificate")
     timeout_seconds: Seconds = 60
 
 

@@ -54,6 +54,13 @@ def _sources(sources: tuple[str, ...]) -> tuple[str, ...]:
     return sources
 
 
+def _ae_title(title: str) -> str:
+    if title and not re.fullmatch(r"(?=.*[^ ])[ -\[\]-~]{1,16}", title):
+        raise ValueError("an AE title has 1 to 16 printable ASCII characters, none of them a backslash")
+    return title.strip()
+
+
+AeTitle = Annotated[str, AfterValidator(_ae_title)]  # PS3.5 table 6.2-1
 FieldSources = Annotated[Words, AfterValidator(_sources)]
 Charset = Annotated[str, AfterValidator(_charset)]
 TimeZone = Annotated[str, AfterValidator(_zone)]

@@ -139,12 +139,25 @@ def _check(settings: Settings) -> None:
         problems.append("http.host: off loopback without TLS; set http.behind_tls_proxy=true where a proxy adds it")
     if settings.archive.kind == "dicomweb" and not settings.archive.dicomweb_url:
         problems.append("archive.dicomweb_url: needed with archive.kind=dicomweb")
+    problems += _dimse_problems(settings.archive)
     problems += _fhir_problems(settings.fhir)
     for name, destination in settings.destinations.items():
         if destination.host not in LOOPBACK and not (destination.use_tls or destination.allow_plaintext):
             problems.append(f"destinations.{name}.host: off loopback without TLS; set use_tls or allow_plaintext")
     if problems:
         raise SettingsRefused(tuple(problems))
+
+
+def _dimse_problems(archive: Archive) -> Iterator[str]:
+    for key in ("host", "port", "called_ae_title"):
+        if archive.kind == "dimse" and not getattr(archive, key):
+            yield f"archive.{key}: needed with archive.kind=dimse"
+    if archive.tls and archive.kind != "dimse":
+        yield "archive.tls: of archive.kind=dimse; a DICOMweb URL says it by https"
+    if archive.client_certificate and not archive.tls:
+        yield "archive.client_certificate: needs archive.tls"
+    if archive.client_key and not archive.client_certificate:
+        yield "archive.client_key: needs archive.client_certificate"
 
 
 def _fhir_problems(fhir: Fhir) -> Iterator[str]:

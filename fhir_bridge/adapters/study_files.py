@@ -91,7 +91,7 @@ class StudyFiles:
             if _OURS.fullmatch(path.name):
                 path.unlink(missing_ok=True)
 
-    def add(self, chunks: Iterable[bytes | memoryview]) -> None:
+    def add(self, chunks: Iterable[bytes | memoryview]) -> Header:
         """Writes one instance and reads its header back. The same instance a second time is dropped."""
         part = self._into / f"{len(self._parts) + 1:05d}.dcm.part"
         try:
@@ -113,8 +113,18 @@ class StudyFiles:
                     "archive.conflicting-instances", "SOPInstanceUID", "two different files are the same instance"
                 )
             part.unlink()
-            return
+            return header
         self._on_disk.append(self._disk.submit(_synchronise, part))
+        return header
+
+    def synchronise(self) -> None:
+        """Returns when all that was added is on disk."""
+        try:
+            for part_on_disk in self._on_disk:
+                part_on_disk.result()
+        except OSError as error:
+            raise _storage_failed(error) from None
+        self._on_disk.clear()
 
     def finish(self, listed: Collection[InstanceRef]) -> tuple[Path, ...]:
         """Every listed instance came and no other: the files get their names, after their bytes are on disk."""
@@ -123,9 +133,8 @@ class StudyFiles:
         if missing or extra or not expected:
             counts = f"{len(expected)} instances listed, {missing} missing, {extra} not listed"
             raise Unavailable("archive.incomplete", "archive", counts)
+        self.synchronise()
         try:
-            for part_on_disk in self._on_disk:
-                part_on_disk.result()
             files = tuple(part.rename(part.with_suffix("")) for part in self._parts.values())
             _synchronise(self._into)
         except OSError as error:

@@ -19,6 +19,7 @@ VERBS = {
     "notifications": ("fhir_bridge.cli.notifications", "notifications"),
     "send": ("fhir_bridge.cli.send", "send"),
     "serve": ("fhir_bridge.cli.serve", "serve"),
+    "study": ("fhir_bridge.cli.study", "study"),
     "subscribe": ("fhir_bridge.cli.subscribe", "subscribe"),
     "work": ("fhir_bridge.cli.serve", "work"),
 }

@@ -28,6 +28,8 @@ _CONFIGURATION = {
     "RegisteredUsers": {"bridge": "secret"},
     "DicomAet": "PACS",
     "DicomCheckCalledAet": True,
+    "DicomAlwaysAllowFind": True,
+    "DicomAlwaysAllowGet": True,
     "UnknownSopClassAccepted": True,
     "OverwriteInstances": True,
     "StableAge": 2,
@@ -51,6 +53,7 @@ class Orthanc:
     dicom_port: int
 
     auth = ("bridge", "secret")
+    called = "PACS"  # its AE title
 
     @property
     def dicomweb_url(self) -> str:
@@ -72,8 +75,8 @@ class Orthanc:
 
 
 @contextlib.contextmanager
-def running_orthanc(storage: Path | None = None) -> Iterator[Orthanc]:
-    """Orthanc on two free ports until the end; empty, or with what an earlier one left in `storage`."""
+def running_orthanc(storage: Path | None = None, **options: object) -> Iterator[Orthanc]:
+    """Orthanc on two free ports until the end; empty, or with what an earlier one left in `storage`. `options` as in its configuration."""
     missing = [str(path) for path in (PROGRAM, PLUGIN, STORESCU) if not path.exists()]
     if missing:
         part_missing("Orthanc", f"{', '.join(missing)} not installed (Debian: orthanc orthanc-dicomweb dcmtk)")
@@ -85,6 +88,7 @@ def running_orthanc(storage: Path | None = None) -> Iterator[Orthanc]:
             "TemporaryDirectory": folder,
             "HttpPort": http_port,
             "DicomPort": dicom_port,
+            **options,
         }
         file = Path(folder, "orthanc.json")
         file.write_text(json.dumps(configuration))

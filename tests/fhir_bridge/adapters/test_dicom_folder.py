@@ -1,6 +1,7 @@
 """What is particular to a folder: files being written, links, foreign files, changes."""
 
 import csv
+import itertools
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -101,6 +102,47 @@ def test_headers_are_read_once_and_again_after_a_change(folder: Path, monkeypatc
     assert sorted(reads) == ["IM0001", "IM0002", "IM0002", "IM0003"]
 
 
+def a_folder_that_takes_long(monkeypatch: pytest.MonkeyPatch, archive: DicomFolder) -> list[float]:
+    """Each look costs a second of CPU; the archive has looked twice, and has nothing new to tell. The clock, to be set."""
+    now, cpu = [1000.0], itertools.count()
+    monkeypatch.setattr(dicom_folder.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(dicom_folder.time, "thread_time", lambda: float(next(cpu)))
+    for _ in range(3):
+        archive.list_instances(A_STUDY)
+    return now
+
+
+def test_a_look_at_a_large_folder_is_good_for_a_hundred_times_as_long_as_it_took(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_study(folder)
+    archive = DicomFolder(folder)
+    now = a_folder_that_takes_long(monkeypatch, archive)
+    (folder / "late").write_bytes(an_instance(number=4))
+    now[0] += 99
+    before = listed(archive)
+    now[0] += 1
+    assert (before, listed(archive)) == (3, 4)
+
+
+def test_what_came_to_a_large_folder_is_fetched_and_told_at_once_after(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_study(folder)
+    archive = DicomFolder(folder)
+    a_folder_that_takes_long(monkeypatch, archive)
+    (folder / "late").write_bytes(an_instance(number=4))
+    fetched = len(archive.retrieve(A_STUDY, tmp_path / "phi"))
+    (folder / "later").write_bytes(an_instance(number=5))
+    assert (fetched, listed(archive)) == (4, 5)
+
+
+def test_what_fsck_left_is_ignored(folder: Path) -> None:
+    (folder / "lost+found").mkdir()
+    (folder / "lost+found" / "#7").write_bytes(an_instance())
+    assert listed(DicomFolder(folder)) == 0
+
+
 def test_a_copy_of_the_same_file_makes_no_second_instance(folder: Path, tmp_path: Path) -> None:
     (original, *_) = a_study(folder)
     (folder / "copy").write_bytes(original.read_bytes())
@@ -139,10 +181,10 @@ def test_a_file_changed_since_it_was_listed_makes_the_study_incomplete(
     victim = a_study(folder)[1]
     copied = dicom_folder._content
 
-    def change_it_first(path: str, version: object) -> object:
+    def change_it_first(path: str, *of: object) -> object:
         if path == os.path.realpath(victim):
             change(victim)
-        return copied(path, version)  # type: ignore[arg-type]
+        return copied(path, *of)  # type: ignore[arg-type]
 
     monkeypatch.setattr(dicom_folder, "_content", change_it_first)
     with pytest.raises(Unavailable) as error:
