@@ -19,7 +19,7 @@ from tests.support.frozen_clock import START
 REPOSITORY = Path(__file__).parents[2]
 CORPUS = REPOSITORY.parent / "shared" / "corpus" / "hl7v2"
 DATA = REPOSITORY / "tests" / "data" / "hl7v2"
-needs_corpus = pytest.mark.skipif(not CORPUS.is_dir(), reason="the corpus is not at hand")
+needs_corpus = pytest.mark.skipif(not CORPUS.is_dir(), reason="no ../shared/corpus beside the repository")
 SUFFIXES = {".hl7", ".txt", ".HL7", ".ndhl7", ".asc"}
 COMPARED = ("MSH", "PID", "ORC", "OBR")
 

@@ -151,7 +151,7 @@ def stored_as_in_training(picture: Path) -> np.ndarray:
     return np.asarray(Image.open(kept).convert("L"))
 
 
-@pytest.mark.skipif(not TEST_FILMS.is_dir(), reason="the X-ray set is not beside the repository")
+@pytest.mark.skipif(not TEST_FILMS.is_dir(), reason="no ../shared/datasets beside the repository")
 def test_held_out_films_as_dicom_give_their_predictions_again(process: ModelProcess, tmp_path: Path) -> None:
     (tmp_path / "study").mkdir()
     compared = 0
@@ -171,7 +171,7 @@ def test_held_out_films_as_dicom_give_their_predictions_again(process: ModelProc
     assert compared >= 55
 
 
-@pytest.mark.skipif(not TEST_FILMS.is_dir(), reason="the X-ray set is not beside the repository")
+@pytest.mark.skipif(not TEST_FILMS.is_dir(), reason="no ../shared/datasets beside the repository")
 def test_held_out_films_without_the_training_codec_give_the_same_decisions(
     process: ModelProcess, tmp_path: Path
 ) -> None:

@@ -151,7 +151,7 @@ def test_saturation_is_the_share_of_burnt_out_pixels() -> None:
     assert saturation(picture) == 0.2
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the X-ray set is not beside the repository")
+@pytest.mark.skipif(not DATA.is_dir(), reason="no ../shared/datasets beside the repository")
 def test_the_calibration_is_that_of_the_films() -> None:
     with (MANIFEST.folder / "quality_calibration.csv").open(newline="", encoding="utf-8") as file:
         kept = {(row["split"], row["id"]): row for row in csv.DictReader(file)}

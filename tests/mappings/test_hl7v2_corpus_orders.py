@@ -16,7 +16,7 @@ from mappings.refusal import MappingRefused
 def corpus(repository: Path) -> Path:
     folder = repository.parent / "shared" / "corpus" / "hl7v2"
     if not folder.is_dir():
-        pytest.skip("the corpus is not here")
+        pytest.skip("no ../shared/corpus beside the repository")
     return folder
 
 

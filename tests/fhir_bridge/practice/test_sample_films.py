@@ -151,7 +151,7 @@ def test_the_childrens_films_are_those_of_the_set_byte_for_byte() -> None:
     assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in SAMPLES.glob("*.jpeg")} == DIGESTS
 
 
-@pytest.mark.skipif(not KERMANY.is_dir(), reason="the data set is not here")
+@pytest.mark.skipif(not KERMANY.is_dir(), reason="no ../shared/datasets beside the repository")
 @pytest.mark.parametrize("name", DIGESTS)
 def test_the_childrens_films_come_from_the_official_test_folder(name) -> None:
     folder = KERMANY / ("PNEUMONIA" if name.startswith("person") else "NORMAL")
