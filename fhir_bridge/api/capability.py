@@ -17,10 +17,17 @@ class Use:
     interactions: tuple[str, ...]
 
 
-def uses(read: Iterable[str], searched: Iterable[str], written: Iterable[str]) -> tuple[Use, ...]:
-    """By type, in alphabetical order."""
+def uses(
+    read: Iterable[str], searched: Iterable[str], written: Iterable[str], updated: Iterable[str] = ()
+) -> tuple[Use, ...]:
+    """By type, in alphabetical order. `written`: created and updated; `updated`: only that."""
     found: dict[str, dict[str, None]] = {}
-    for kinds, interactions in ((read, ("read",)), (searched, ("search-type",)), (written, ("create", "update"))):
+    for kinds, interactions in (
+        (read, ("read",)),
+        (searched, ("search-type",)),
+        (written, ("create", "update")),
+        (updated, ("update",)),
+    ):
         for kind in kinds:
             found.setdefault(kind, {}).update(dict.fromkeys(interactions))
     return tuple(Use(kind, tuple(interactions)) for kind, interactions in sorted(found.items()))

@@ -130,11 +130,14 @@ class Web:
 def _our_fhir(http: Http) -> Blueprint:
     """What we publish, and say that we use of the hospital's server."""
     base_url = f"{http.public_url.rstrip('/')}/fhir" if http.public_url else ""
-    read, written = (
-        ("ServiceRequest", "Task", "Practitioner", *sorted(CONTEXT_TYPES)),
-        ("Communication", "Device", "Provenance", "Subscription", "Task"),
+    searched = ("Patient", "ServiceRequest", "Task", *CONTEXT_TYPES)
+    results = ("DiagnosticReport", "Observation", "ImagingStudy", "Communication", "Device", "Provenance")
+    client = uses(
+        read=(*searched, "Practitioner", "PractitionerRole"),
+        searched=(*searched, *results, "Subscription"),
+        written=(*results, "Subscription"),
+        updated=("Task",),
     )
-    client = uses(("Patient", *read), ("Patient", *read), ("DiagnosticReport", "Observation", "ImagingStudy", *written))
     return fhir_api(version("fhir-bridge"), base_url, client)
 
 

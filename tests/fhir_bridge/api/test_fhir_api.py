@@ -12,7 +12,9 @@ from fhir_bridge.api.fhir_api import fhir_api
 from fhir_bridge.web.app import make_app
 
 BASE = "http://bridge.example/fhir"
-CLIENT = uses(read=("Patient", "ServiceRequest"), searched=("Patient",), written=("DiagnosticReport",))
+CLIENT = uses(
+    read=("Patient", "ServiceRequest"), searched=("Patient",), written=("DiagnosticReport",), updated=("Task",)
+)
 
 
 @pytest.fixture
@@ -61,6 +63,7 @@ def test_it_says_what_we_do_on_the_hospitals_server(client: FlaskClient) -> None
         "DiagnosticReport": ["create", "update"],
         "Patient": ["read", "search-type"],
         "ServiceRequest": ["read"],
+        "Task": ["update"],
     }
 
 
